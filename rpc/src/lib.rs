@@ -1,0 +1,18 @@
+//! What Stele's processes say to each other, and how it travels.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`error`] | [`error::RpcError`]: kind, code, detail; never a text that a peer must parse |
+//! | [`meta`] | requests to a metadata group: reads and commands |
+//! | [`storage`] | requests to a storage node: shards, ranges, inventory, sweep |
+//! | [`transport`] | [`transport::Transport`] and [`transport::Service`] |
+//! | [`memory`] | the in-memory transport of `stele dev` and the simulator |
+//! | [`client`] | typed clients over a transport |
+#![deny(missing_docs)]
+
+pub mod client;
+pub mod error;
+pub mod memory;
+pub mod meta;
+pub mod storage;
+pub mod transport;

@@ -1,0 +1,72 @@
+//! Requests and responses, and the two sides of a transport.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use stele_types::ids::NodeId;
+
+use crate::error::RpcError;
+use crate::meta::{MetaReply, MetaRequest};
+use crate::storage::{StorageReply, StorageRequest};
+
+/// A typed message; bulk bytes travel beside it, uncopied.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// To a metadata group.
+    Meta(MetaRequest),
+    /// To a storage node.
+    Storage(StorageRequest),
+}
+
+/// The answer to a [`Message`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// From a metadata group.
+    Meta(MetaReply),
+    /// From a storage node.
+    Storage(StorageReply),
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What is asked.
+    pub message: Message,
+    /// Bulk bytes, for example a shard.
+    pub body: Bytes,
+    /// How long the caller waits. Past it the outcome is unknown, not failed.
+    pub timeout: Duration,
+}
+
+/// One response.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// What is answered.
+    pub reply: Reply,
+    /// Bulk bytes, for example a shard range.
+    pub body: Bytes,
+}
+
+/// Carries requests to other processes.
+#[async_trait]
+pub trait Transport: Send + Sync + std::fmt::Debug + 'static {
+    /// Sends a request and waits for its answer or its timeout.
+    ///
+    /// # Errors
+    /// What the service answered, or `Unreachable` (certainly without effect) or `DeadlineExceeded`
+    /// (outcome unknown).
+    async fn call(&self, to: NodeId, request: Request) -> Result<Response, RpcError>;
+}
+
+/// Answers requests.
+#[async_trait]
+pub trait Service: Send + Sync + 'static {
+    /// Answers one request. Must be safe to drop at any await.
+    async fn serve(&self, from: NodeId, request: Request) -> Result<Response, RpcError>;
+}
+
+/// A shared transport.
+pub type SharedTransport = Arc<dyn Transport>;

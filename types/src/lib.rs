@@ -1,0 +1,24 @@
+//! Nouns, limits and stored formats of Stele. Pure: no IO, no clock, no randomness.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`ids`] | newtypes for ids, hashes and epochs |
+//! | [`limits`] | every protocol limit, with the relations between them asserted |
+//! | [`error`] | the ten prescriptive error kinds |
+//! | [`seam`] | [`seam::Clock`] and [`seam::Rng`], the only ways to time and randomness |
+//! | [`scheme`] | erasure-coding schemes and shard sizes |
+//! | [`pack`] | pack identity, chunk list, encoding |
+//! | [`manifest`] | where an object's chunks are |
+//! | [`map`] | nodes, drives, placement groups |
+//! | [`object`] | version attributes, preconditions, bucket configuration |
+#![deny(missing_docs)]
+
+pub mod error;
+pub mod ids;
+pub mod limits;
+pub mod manifest;
+pub mod map;
+pub mod object;
+pub mod pack;
+pub mod scheme;
+pub mod seam;

@@ -1,0 +1,84 @@
+//! Cluster map: nodes, drives and placement groups; a value that every party caches.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClusterId, DriveId, MapEpoch, NodeId, PgEpoch, PgId};
+use crate::scheme::Scheme;
+
+/// What a drive may be used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum DriveState {
+    /// Reads and writes.
+    #[default]
+    Ok,
+    /// Had an IO error or stopped answering; reads may be tried, no new packs.
+    Suspect,
+    /// Gone; its shards must be rebuilt.
+    Failed,
+    /// Taken out by an operator.
+    Removed,
+}
+
+/// One failure unit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DriveRow {
+    /// From the drive's identity file.
+    pub id: DriveId,
+    /// The node that serves it.
+    pub node: NodeId,
+    /// Name an operator knows it by, for example its directory.
+    pub name: String,
+    /// What it may be used for.
+    pub state: DriveState,
+    /// Why it is not `Ok`; empty otherwise.
+    pub reason: String,
+}
+
+/// One position of a placement group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Slot {
+    /// The drive that serves this slot.
+    pub drive: DriveId,
+    /// The drive that takes over, while the slot moves.
+    #[serde(default)]
+    pub incoming: Option<DriveId>,
+}
+
+/// Placement group: k + m slots.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PgRow {
+    /// Its id.
+    pub id: PgId,
+    /// Raised by each change of this row.
+    pub epoch: PgEpoch,
+    /// Scheme of full-size packs.
+    pub scheme: Scheme,
+    /// k + m of them.
+    pub slots: Vec<Slot>,
+}
+
+/// Everything a party needs to place and find shards.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ClusterMap {
+    /// The cluster, drawn at initialisation.
+    pub cluster: Option<ClusterId>,
+    /// Raised by each change of anything below.
+    pub epoch: MapEpoch,
+    /// All drives, by id.
+    pub drives: Vec<DriveRow>,
+    /// All placement groups, by id.
+    pub pgs: Vec<PgRow>,
+}
+
+impl ClusterMap {
+    /// The drive with this id.
+    pub fn drive(&self, id: DriveId) -> Option<&DriveRow> {
+        self.drives.iter().find(|d| d.id == id)
+    }
+
+    /// The placement group with this id.
+    pub fn pg(&self, id: PgId) -> Option<&PgRow> {
+        let at = self.pgs.binary_search_by_key(&id, |pg| pg.id).ok()?;
+        self.pgs.get(at)
+    }
+}

@@ -1,0 +1,219 @@
+//! What is known of a version besides its bytes: attributes, checksums, preconditions, buckets.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{
+    BodyHash, BucketId, ConfigEpoch, LogIndex, ObjectRoot, OwnerId, RangeEpoch, RangeId, UploadId,
+    VersionId,
+};
+use crate::manifest::Manifest;
+use crate::seam::UnixMillis;
+
+/// Versioning of a bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Versioning {
+    /// Never set: every write replaces the null version.
+    #[default]
+    Unset,
+    /// Every write makes a version.
+    Enabled,
+    /// Writes replace the null version, others stay.
+    Suspended,
+}
+
+/// A bucket and its configuration.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BucketRow {
+    /// Never reused.
+    pub id: BucketId,
+    /// Its name.
+    pub name: String,
+    /// Commit time of its creation.
+    pub created: UnixMillis,
+    /// Raised by each change of the configuration; commits are guarded by it.
+    pub config_epoch: ConfigEpoch,
+    /// The one range that holds its keys (K = 1; ranges split in a later version).
+    pub range: RangeId,
+    /// Epoch of that range.
+    pub range_epoch: RangeEpoch,
+    /// Versioning state.
+    pub versioning: Versioning,
+    /// Access key of the creator.
+    pub owner: String,
+}
+
+/// Checksum algorithms that S3 knows and Stele verifies. Append-only.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum ChecksumAlgorithm {
+    /// CRC-32 (ISO-HDLC).
+    Crc32,
+    /// CRC-32C (Castagnoli).
+    Crc32c,
+    /// CRC-64/NVME.
+    Crc64Nvme,
+    /// SHA-1.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+}
+
+/// Whether a multipart checksum covers the object or its parts' checksums.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ChecksumType {
+    /// Of all bytes.
+    FullObject,
+    /// Of the parts' checksums, with the part count.
+    Composite,
+}
+
+/// One checksum of a version or part.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Checksum {
+    /// Which.
+    pub algorithm: ChecksumAlgorithm,
+    /// What it covers.
+    pub kind: ChecksumType,
+    /// Raw digest, big-endian as S3 encodes it.
+    pub value: bytes::Bytes,
+}
+
+/// ETag: MD5 of the body, or MD5 of the parts' MD5s and their count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ETag {
+    /// The digest, big-endian in a number so that the row stays small.
+    pub md5: u128,
+    /// Parts of a multipart object; 0 for a body that came in one stream.
+    pub parts: u16,
+}
+
+impl std::fmt::Display for ETag {
+    /// Without quotes: 32 hex digits, then `-N` for multipart.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.md5)?;
+        if self.parts > 0 {
+            write!(f, "-{}", self.parts)?;
+        }
+        Ok(())
+    }
+}
+
+/// Headers that come back as they were given.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct StoredHeaders {
+    /// Content-Type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// Content-Encoding, without `aws-chunked`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
+    /// Content-Disposition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_disposition: Option<String>,
+    /// Content-Language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_language: Option<String>,
+    /// Cache-Control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
+    /// Expires, as the client wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// x-amz-website-redirect-location.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub website_redirect: Option<String>,
+    /// User metadata, names without the `x-amz-meta-` prefix.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub user: BTreeMap<String, String>,
+}
+
+/// Attributes of a version that the gateway supplies.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Attributes {
+    /// Bytes.
+    pub len: u64,
+    /// ETag.
+    pub etag: ETag,
+    /// Object root.
+    pub root: ObjectRoot,
+    /// Whole-body BLAKE3, where the body came in one stream.
+    pub body_hash: Option<BodyHash>,
+    /// Checksums to give back.
+    pub checksums: Vec<Checksum>,
+    /// Headers to give back; boxed so that the common small row stays small.
+    pub headers: Box<StoredHeaders>,
+    /// Byte lengths of the parts of a multipart object, in order; empty otherwise.
+    pub part_lens: Vec<u64>,
+}
+
+/// A version as the gateway sees it: one row of the namespace.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Version {
+    /// Its id; shown as `null` where `null_version` is set.
+    pub id: VersionId,
+    /// Written while versioning was unset or suspended.
+    pub null_version: bool,
+    /// A delete marker has no attributes that matter and an empty manifest.
+    pub delete_marker: bool,
+    /// Commit time.
+    pub modified: UnixMillis,
+    /// Owner of its references.
+    pub owner: OwnerId,
+    /// Attributes.
+    pub attributes: Attributes,
+    /// Where its bytes are.
+    pub manifest: Manifest,
+    /// Entry of its creation in the evidence log.
+    pub log_index: LogIndex,
+}
+
+/// Condition decided at the linearization point, against the current version.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Precondition {
+    /// No condition.
+    #[default]
+    None,
+    /// `If-None-Match: *`: no current version (a delete marker counts as none).
+    Absent,
+    /// `If-Match: *`: some current version.
+    Present,
+    /// `If-Match: etag`: the current version has one of these ETags (as text, without quotes).
+    Matches(Vec<String>),
+}
+
+/// A multipart upload in progress.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Upload {
+    /// Its id.
+    pub id: UploadId,
+    /// Key it will create.
+    pub key: String,
+    /// Commit time of its creation.
+    pub initiated: UnixMillis,
+    /// Headers for the version.
+    pub headers: Box<StoredHeaders>,
+    /// Checksum choice of Create, if any.
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+}
+
+/// One uploaded part.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// 1 to 10,000.
+    pub number: u16,
+    /// Raised by each upload of this number; Complete is guarded by it.
+    pub generation: u64,
+    /// Commit time.
+    pub modified: UnixMillis,
+    /// Bytes.
+    pub len: u64,
+    /// MD5 of the part.
+    pub etag: ETag,
+    /// Checksums of the part.
+    pub checksums: Vec<Checksum>,
+    /// Owner of its references.
+    pub owner: OwnerId,
+    /// Where its bytes are.
+    pub manifest: Manifest,
+}
