@@ -1,1 +1,102 @@
-fn main() {}
+//! `stele`: the one binary that plays every role. Assembles the crates with the real clock, real
+//! randomness and real files; decides nothing about data.
+//!
+//! | command | does |
+//! |---|---|
+//! | `stele dev` | a whole store in one process |
+//! | `stele status` | what a running store says of itself |
+//! | `stele config show` | the configuration in force |
+
+mod admin;
+mod config;
+mod dev;
+mod real;
+mod status_command;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use config::{Config, Flags, LogFormat};
+
+/// Trusted, erasure-coded, S3-compatible object store.
+#[derive(Parser)]
+#[command(name = "stele", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a whole store in this process: metadata, drives and S3 gateway over one directory.
+    Dev {
+        #[command(flatten)]
+        flags: Flags,
+        /// Print one JSON line on stdout once it serves, and nothing else.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a running store says of itself. Exit code 0: all well, 1: problems, 2: not serving.
+    Status(status_command::StatusArgs),
+    /// Look at the configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print the configuration in force as TOML, without secrets.
+    Show {
+        #[command(flatten)]
+        flags: Flags,
+    },
+}
+
+/// Prints to stdout; the only place that does.
+#[expect(clippy::print_stdout, reason = "output of commands; logs go to stderr")]
+pub(crate) fn print(text: impl AsRef<str>) {
+    println!("{}", text.as_ref());
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(real::processors().get())
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let code = match cli.command {
+        Command::Dev { flags, json } => {
+            let config = config::load(&flags, std::env::vars_os())?;
+            start_logging(&config)?;
+            runtime.block_on(dev::run(config, json))
+        }
+        Command::Status(args) => runtime.block_on(status_command::run(args)),
+        Command::Config { command: ConfigCommand::Show { flags } } => {
+            let config = config::load(&flags, std::env::vars_os())?;
+            print(config.redacted_toml()?.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    // Background tasks of a stopped store hold nothing that must still be written.
+    runtime.shutdown_background();
+    code
+}
+
+fn start_logging(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log.level)
+        .with_context(|| format!("log.level = {:?} is not a filter, as info or stele_metadata=debug", config.log.level))?;
+    let colours = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    match config.log.format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}

@@ -1,1 +1,39 @@
-//! Stele.
+//! The metadata service: namespace, leases, references, cluster map and evidence log, replicated by
+//! raft. Answers [`stele_rpc::meta::MetaRequest`] as a [`stele_rpc::transport::Service`].
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`node`] | [`MetadataNode`]: open, serve, shut down |
+//! | [`keyspace`], [`rows`] | every key and value of the state machine |
+//! | [`apply`] | the pure state machine: commands in, rows and reply out |
+//! | [`reads`] | answers from one consistent view |
+//! | [`kv`] | the narrow door to the engine |
+//! | `raft` | the only module that knows openraft |
+//! | [`snapshot`] | rows as a checked byte stream |
+//! | [`placement`] | slots of a new cluster's placement groups |
+//! | [`files`], [`media`], [`model_disk`] | what the databases stand on: real files, or a model that fails on demand |
+#![deny(missing_docs)]
+
+pub mod apply;
+pub mod config;
+pub mod executor;
+pub mod files;
+pub mod keyspace;
+pub mod kv;
+pub mod media;
+pub mod metrics;
+pub mod model_disk;
+pub mod node;
+pub mod placement;
+mod raft;
+pub mod reads;
+pub mod rows;
+pub mod snapshot;
+#[cfg(test)]
+mod testing;
+
+pub use config::MetadataConfig;
+pub use executor::Executor;
+pub use media::Storage;
+pub use node::MetadataNode;
+pub use raft::seed_thread as seed_raft_randomness;

@@ -1,1 +1,50 @@
-//! Stele.
+//! S3 gateway: PUT and GET flows over metadata and storage clients, and the S3 edge in front.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`api`] | the protocol-neutral API: requests, replies, configuration |
+//! | [`error`] | why an operation failed |
+//! | [`gateway`] | [`gateway::Gateway`]: what all flows share |
+//! | [`put`] | PUT, steps P1 to P9 |
+//! | [`get`] | GET and HEAD, steps G1 to G7 |
+//! | [`copy`] | CopyObject: the manifest, never the bytes |
+//! | [`delete`], [`bucket`], [`list`] | the thin operations |
+//! | [`multipart`] | uploads of parts |
+//! | [`http`], [`s3`] | the edge: HTTP server, S3 operations, errors 
+//!
+//! Every operation takes the [`gateway::Gateway`] first and a request of [`api`] behind it. It depends
+//! on metadata and storage through `stele-rpc` only, so the same code runs in one process, in a
+//! cluster and in the simulator.
+
+pub mod api;
+pub mod bucket;
+pub mod copy;
+pub mod delete;
+pub mod error;
+pub mod gateway;
+pub mod get;
+pub mod http;
+pub mod list;
+pub mod multipart;
+pub mod put;
+pub mod s3;
+
+mod body_out;
+mod budget;
+mod cache;
+mod complete;
+mod conditions;
+mod cpu;
+mod digests;
+mod fetch;
+mod ingest;
+mod lease;
+mod map;
+mod metrics;
+mod packer;
+mod rebuild;
+mod store;
+mod task;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,66 @@
-fn main() {}
+//! Runs seeds and prints those that fail, with the tail of their trace.
+//!
+//! `cargo run -p stele-sim -- --seed 7`, `-- --seeds 0..500`, `-- --seeds 0..50 --sabotage reply-cache-off`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use stele_sim::run::{Options, Report, run};
+use stele_sim::sabotage::Sabotage;
+
+/// Deterministic simulation of a whole Stele cluster.
+#[derive(Parser, Debug)]
+struct Arguments {
+    /// Run this seed.
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Run these seeds: FIRST..END.
+    #[arg(long)]
+    seeds: Option<String>,
+    /// Break one promise on purpose.
+    #[arg(long, value_enum)]
+    sabotage: Option<Sabotage>,
+    /// Go on after the first seed that fails.
+    #[arg(long)]
+    all: bool,
+    /// Print every line of the trace.
+    #[arg(long)]
+    trace: bool,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let (first, end) = match (&arguments.seed, &arguments.seeds) {
+        (Some(seed), _) => (*seed, seed + 1),
+        (None, Some(range)) => parse_range(range)?,
+        (None, None) => (0, 20),
+    };
+    let mut failed = 0u64;
+    for seed in first..end {
+        let report = run(&Options { seed, sabotage: arguments.sabotage, keep_trace: arguments.trace })?;
+        show(&report, arguments.trace);
+        if !report.findings.is_empty() {
+            failed += 1;
+            if !arguments.all {
+                break;
+            }
+        }
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn parse_range(text: &str) -> anyhow::Result<(u64, u64)> {
+    let parsed = text.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    parsed.ok_or_else(|| anyhow::anyhow!("{text:?} is not FIRST..END, for example 0..100"))
+}
+
+#[expect(clippy::print_stdout, reason = "this is the command's output")]
+fn show(report: &Report, whole: bool) {
+    if whole || !report.findings.is_empty() {
+        report.trace.iter().for_each(|line| println!("{line}"));
+    }
+    for finding in &report.findings {
+        println!("seed {}: {finding}", report.seed);
+    }
+    println!("{}", report.summary());
+}

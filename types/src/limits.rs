@@ -55,12 +55,12 @@ pub const PART_NUMBER_MAX: u16 = 10_000;
 pub const LIST_PAGE_MAX: usize = 1000;
 
 const _: () = assert!(CHUNK_BYTES_AVERAGE.is_power_of_two());
-const _: () = assert!(CHUNK_BYTES_MIN % 2 == 0 && CHUNK_BYTES_MAX % 2 == 0);
+const _: () = assert!(CHUNK_BYTES_MIN.is_multiple_of(2) && CHUNK_BYTES_MAX.is_multiple_of(2));
 const _: () = assert!(CHUNK_BYTES_MIN < CHUNK_BYTES_AVERAGE && CHUNK_BYTES_AVERAGE < CHUNK_BYTES_MAX);
 // A pack of its own always has room for the largest chunk and its list.
 const _: () = assert!(PACK_BYTES_MAX >= SHARED_PACK_BODY_BYTES_MAX + CHUNK_BYTES_MAX);
 // Shards written from one aligned buffer stay aligned for O_DIRECT.
-const _: () = assert!(SHARD_ALIGN % SEGMENT_ALIGN == 0);
-const _: () = assert!(SHARD_CRC_BYTES % SHARD_ALIGN == 0);
+const _: () = assert!(SHARD_ALIGN.is_multiple_of(SEGMENT_ALIGN));
+const _: () = assert!(SHARD_CRC_BYTES.is_multiple_of(SHARD_ALIGN));
 const _: () = assert!(MANIFEST_PAGE_ENTRIES.is_power_of_two());
 const _: () = assert!(MANIFEST_INLINE_CHUNKS < MANIFEST_PAGE_ENTRIES);

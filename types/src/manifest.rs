@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ChunkId, PackId, TreeHash};
 use crate::pack::Codec;
 
+mod page;
+#[cfg(test)]
+mod tests;
+
+pub use page::{PAGE_BYTES_MAX, PageError, decode_page, encode_page};
+
 /// One chunk of an object and the place where it is stored.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ChunkEntry {

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{
-    BodyHash, BucketId, ConfigEpoch, LogIndex, ObjectRoot, OwnerId, RangeEpoch, RangeId, UploadId,
-    VersionId,
+    BodyHash, BucketId, ConfigEpoch, LogIndex, ObjectRoot, OwnerId, RangeEpoch, RangeId, UploadId, VersionId,
 };
 use crate::manifest::Manifest;
 use crate::seam::UnixMillis;
+
+mod headers;
+#[cfg(test)]
+mod tests;
 
 /// Versioning of a bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -82,7 +85,8 @@ pub struct Checksum {
 /// ETag: MD5 of the body, or MD5 of the parts' MD5s and their count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ETag {
-    /// The digest, big-endian in a number so that the row stays small.
+    /// The digest as a big-endian number; serializes as 16 bytes.
+    #[serde(with = "md5_bytes")]
     pub md5: u128,
     /// Parts of a multipart object; 0 for a body that came in one stream.
     pub parts: u16,
@@ -99,32 +103,25 @@ impl std::fmt::Display for ETag {
     }
 }
 
-/// Headers that come back as they were given.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+/// Headers that come back as they were given. Serializes as a map from small numbers to what is
+/// present, in rows and in messages alike, so that an object without headers costs one byte.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct StoredHeaders {
     /// Content-Type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// Content-Encoding, without `aws-chunked`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_encoding: Option<String>,
     /// Content-Disposition.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_disposition: Option<String>,
     /// Content-Language.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_language: Option<String>,
     /// Cache-Control.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_control: Option<String>,
     /// Expires, as the client wrote it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
     /// x-amz-website-redirect-location.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub website_redirect: Option<String>,
     /// User metadata, names without the `x-amz-meta-` prefix.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub user: BTreeMap<String, String>,
 }
 
@@ -216,4 +213,19 @@ pub struct Part {
     pub owner: OwnerId,
     /// Where its bytes are.
     pub manifest: Manifest,
+}
+
+mod md5_bytes {
+    //! An MD5 as MessagePack `bin`: rmp-serde writes 128-bit numbers but can't read them back.
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(v: &u128, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(&v.to_be_bytes())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<u128, D::Error> {
+        let bytes = bytes::Bytes::deserialize(d)?;
+        let bytes = <[u8; 16]>::try_from(bytes.as_ref());
+        bytes.map(u128::from_be_bytes).map_err(|_| serde::de::Error::custom("an MD5 is 16 bytes"))
+    }
 }

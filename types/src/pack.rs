@@ -5,13 +5,60 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ChunkId, Epoch, PackId, ShardRoot};
 use crate::scheme::Scheme;
 
+mod chunk_list;
+mod preimage;
+#[cfg(test)]
+mod tests;
+
+pub use chunk_list::{
+    CHUNK_LIST_BYTES_MAX, chunk_list_len, chunk_list_of, decode_chunk_list, decode_chunk_list_of, encode_chunk_list,
+};
+
 /// How a chunk's stored bytes relate to the chunk. Append-only list; unknown values are refused.
+/// Serializes as its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(into = "u8", try_from = "u8")]
 #[repr(u8)]
 pub enum Codec {
     /// Stored as they are.
     #[default]
     Raw = 0,
+}
+
+impl Codec {
+    /// The codec with this number; `None` for one this program does not know.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Raw),
+            _ => None,
+        }
+    }
+
+    /// Whether a chunk of `len` bytes can be stored in `stored_len` bytes.
+    pub const fn allows(self, len: u32, stored_len: u32) -> bool {
+        match self {
+            Self::Raw => len == stored_len,
+        }
+    }
+}
+
+impl From<Codec> for u8 {
+    fn from(codec: Codec) -> Self {
+        codec as Self
+    }
+}
+
+/// A codec number that this program does not know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("codec {0} is unknown here; read it with a newer release")]
+pub struct UnknownCodec(pub u8);
+
+impl TryFrom<u8> for Codec {
+    type Error = UnknownCodec;
+
+    fn try_from(number: u8) -> Result<Self, UnknownCodec> {
+        Self::from_number(number).ok_or(UnknownCodec(number))
+    }
 }
 
 /// What a pack id commits to. Silent about the encoding, so re-encoding never changes a manifest.
@@ -41,6 +88,8 @@ pub struct PackChunk {
     pub stored_len: u32,
     /// How they are stored.
     pub codec: Codec,
+    /// Encryption key; 0 is none.
+    pub key_id: u32,
 }
 
 /// How a pack is kept now.

@@ -1,0 +1,250 @@
+//! What `/status` and `stele status` show, as data. Pure, apart from the gathering in `view.rs`.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use stele_rpc::meta::MetaStatus;
+use stele_rpc::storage::DriveStatus;
+use stele_types::ids::DriveId;
+use stele_types::map::{ClusterMap, DriveState, PgRow};
+
+/// State of the whole store.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) version: String,
+    pub(crate) cluster: String,
+    /// Takes requests.
+    pub(crate) ready: bool,
+    /// What is wrong; empty when all is well.
+    pub(crate) problems: Vec<String>,
+    /// Scheme of full-size packs.
+    pub(crate) scheme: String,
+    pub(crate) placement: Placement,
+    pub(crate) drives: Vec<Drive>,
+    pub(crate) log: Log,
+    pub(crate) epoch: u64,
+    pub(crate) fence: u64,
+    pub(crate) leases: u64,
+    pub(crate) buckets: u64,
+    pub(crate) versions: u64,
+    pub(crate) logical_bytes: u64,
+    /// Bytes of living records on all drives, parity included.
+    pub(crate) live_bytes: u64,
+    /// Bytes of segments on all drives.
+    pub(crate) used_bytes: u64,
+    pub(crate) memory_used_bytes: u64,
+}
+
+/// Placement groups.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Placement {
+    pub(crate) groups: u64,
+    /// Groups that take writes.
+    pub(crate) writable: u64,
+    /// Drives that may still be lost in the worst group without losing data. Negative: so many
+    /// drives too many are gone, and what lies there can't be read.
+    pub(crate) lowest_tolerance: i64,
+    /// The same with all drives serving.
+    pub(crate) full_tolerance: i64,
+}
+
+/// The evidence log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Log {
+    pub(crate) size: u64,
+    pub(crate) root: String,
+}
+
+/// One drive.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Drive {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    /// `ok`, `suspect`, `failed` or `removed`.
+    pub(crate) state: String,
+    pub(crate) reason: String,
+    pub(crate) used_bytes: u64,
+    pub(crate) live_bytes: u64,
+    pub(crate) capacity_bytes: u64,
+    pub(crate) packs: u64,
+}
+
+/// What the parts of the store said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) map: ClusterMap,
+    pub(crate) meta: MetaStatus,
+    pub(crate) drives: Vec<DriveStatus>,
+    pub(crate) memory_used_bytes: u64,
+    /// Problems that the gateway names.
+    pub(crate) gateway_problems: Vec<String>,
+    /// Drives the gateway does not use at the moment, by name, with the reason.
+    pub(crate) avoided: Vec<(String, String)>,
+    /// Reading or writing is possible for the gateway at all.
+    pub(crate) gateway_ready: bool,
+}
+
+const fn state_name(state: DriveState) -> &'static str {
+    match state {
+        DriveState::Ok => "ok",
+        DriveState::Suspect => "suspect",
+        DriveState::Failed => "failed",
+        DriveState::Removed => "removed",
+    }
+}
+
+/// Drives that may still fail in one group without losing data.
+fn tolerance(pg: &PgRow, bad: &BTreeSet<DriveId>) -> i64 {
+    let lost = pg.slots.iter().filter(|slot| bad.contains(&slot.drive)).count();
+    i64::try_from(pg.scheme.m()).unwrap_or(0) - i64::try_from(lost).unwrap_or(i64::MAX)
+}
+
+/// Whether a group takes writes: at least 1 + m slots serve.
+fn writable(pg: &PgRow, bad: &BTreeSet<DriveId>) -> bool {
+    let healthy = pg.slots.iter().filter(|slot| !bad.contains(&slot.drive)).count();
+    pg.scheme.for_payload(usize::MAX / 2, healthy).is_some()
+}
+
+/// Drives that do not serve: by the map, or, sooner, by what the node says.
+fn bad_drives(parts: &Parts) -> BTreeSet<DriveId> {
+    let serving: BTreeSet<DriveId> = parts.drives.iter().filter(|d| d.healthy).map(|d| d.id).collect();
+    let rows = parts.map.drives.iter();
+    rows.filter(|row| row.state != DriveState::Ok || !serving.contains(&row.id)).map(|row| row.id).collect()
+}
+
+impl Status {
+    /// Puts the parts together.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let bad = bad_drives(&parts);
+        let pgs = &parts.map.pgs;
+        let placement = Placement {
+            groups: pgs.len() as u64,
+            writable: pgs.iter().filter(|pg| writable(pg, &bad)).count() as u64,
+            lowest_tolerance: pgs.iter().map(|pg| tolerance(pg, &bad)).min().unwrap_or(0),
+            full_tolerance: pgs.iter().map(|pg| tolerance(pg, &BTreeSet::new())).min().unwrap_or(0),
+        };
+        let drives = drive_lines(&parts, &bad);
+        let mut problems = drive_problems(&drives, &placement);
+        problems.extend(parts.gateway_problems.iter().cloned());
+        // A drive the map already counts out needs no second line.
+        let serving = |name: &str| drives.iter().any(|drive| drive.name == name && drive.state == "ok");
+        let avoided = parts.avoided.iter().filter(|(name, _)| serving(name));
+        problems.extend(avoided.map(|(name, reason)| format!("drive {name} is avoided at the moment: {reason}")));
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: parts.map.cluster.map(|id| id.to_string()).unwrap_or_default(),
+            ready: parts.gateway_ready,
+            problems,
+            scheme: pgs.first().map(|pg| pg.scheme.to_string()).unwrap_or_default(),
+            placement,
+            log: Log { size: parts.meta.log_size, root: hex::encode(parts.meta.log_root) },
+            epoch: parts.meta.epoch.0,
+            fence: parts.meta.fence.0,
+            leases: parts.meta.leases,
+            buckets: parts.meta.buckets,
+            versions: parts.meta.versions,
+            logical_bytes: parts.meta.logical_bytes,
+            live_bytes: drives.iter().map(|d| d.live_bytes).sum(),
+            used_bytes: drives.iter().map(|d| d.used_bytes).sum(),
+            memory_used_bytes: parts.memory_used_bytes,
+            drives,
+        }
+    }
+}
+
+fn drive_lines(parts: &Parts, bad: &BTreeSet<DriveId>) -> Vec<Drive> {
+    let line = |row: &stele_types::map::DriveRow| {
+        let seen = parts.drives.iter().find(|d| d.id == row.id);
+        let reason = match (seen, row.reason.is_empty()) {
+            (Some(seen), true) => seen.reason.clone(),
+            (None, true) => "not served by any node".to_owned(),
+            (_, false) => row.reason.clone(),
+        };
+        // The node knows before the map does.
+        let late = row.state == DriveState::Ok && bad.contains(&row.id);
+        let state = if late { DriveState::Suspect } else { row.state };
+        Drive {
+            name: row.name.clone(),
+            id: row.id.to_string(),
+            state: state_name(state).to_owned(),
+            reason,
+            used_bytes: seen.map_or(0, |d| d.used_bytes),
+            live_bytes: seen.map_or(0, |d| d.live_bytes),
+            capacity_bytes: seen.map_or(0, |d| d.capacity_bytes),
+            packs: seen.map_or(0, |d| d.packs),
+        }
+    };
+    let mut lines: Vec<Drive> = parts.map.drives.iter().map(line).collect();
+    lines.sort_by(|a, b| a.name.cmp(&b.name));
+    lines
+}
+
+fn drive_problems(drives: &[Drive], placement: &Placement) -> Vec<String> {
+    let mut problems: Vec<String> = drives
+        .iter()
+        .filter(|drive| drive.state != "ok")
+        .map(|drive| format!("drive {} is {}: {}", drive.name, drive.state, drive.reason))
+        .collect();
+    if placement.full_tolerance == 0 {
+        problems.push("the store is unprotected: with one drive nothing may be lost".to_owned());
+    } else if placement.lowest_tolerance < 0 {
+        problems.push("more drives are gone than the scheme tolerates: some data can't be read".to_owned());
+    } else if placement.lowest_tolerance == 0 {
+        problems.push("no further drive may be lost: put the missing drives back".to_owned());
+    }
+    if placement.writable == 0 {
+        problems.push("no placement group takes writes: too few drives serve".to_owned());
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stele_types::ids::{NodeId, PgEpoch, PgId};
+    use stele_types::map::{DriveRow, Slot};
+
+    fn parts(serving: usize) -> Parts {
+        let id = |n: usize| DriveId::from_bytes([u8::try_from(n).unwrap(); 16]);
+        let row = |n| DriveRow {
+            id: id(n),
+            node: NodeId(1),
+            name: format!("drive-{n}"),
+            state: DriveState::Ok,
+            reason: String::new(),
+        };
+        let seen = |n| DriveStatus {
+            id: id(n),
+            name: format!("drive-{n}"),
+            healthy: n < serving,
+            reason: if n < serving { String::new() } else { "EIO".into() },
+            capacity_bytes: 100,
+            used_bytes: 10,
+            live_bytes: 5,
+            packs: 1,
+        };
+        let slots = (0..6).map(|n| Slot { drive: id(n), incoming: None }).collect();
+        let pg = PgRow { id: PgId(0), epoch: PgEpoch(1), scheme: "rs-4-2".parse().unwrap(), slots };
+        let map = ClusterMap { drives: (0..6).map(row).collect(), pgs: vec![pg], ..ClusterMap::default() };
+        Parts { map, drives: (0..6).map(seen).collect(), gateway_ready: true, ..Parts::default() }
+    }
+
+    #[test]
+    fn tolerance_and_writability_follow_the_drives() {
+        for (serving, lowest, writable, problems) in [(6, 2, 1, 0), (5, 1, 1, 1), (4, 0, 1, 3), (3, -1, 1, 4), (2, -2, 0, 6)] {
+            let status = Status::new(parts(serving));
+            assert_eq!(status.placement.lowest_tolerance, lowest, "{serving}");
+            assert_eq!(status.placement.writable, writable, "{serving}");
+            assert_eq!(status.problems.len(), problems, "{serving}: {:?}", status.problems);
+            assert_eq!(status.drives.iter().filter(|d| d.state == "ok").count(), serving);
+        }
+        assert!(Status::new(parts(5)).problems[0].contains("drive-5") && Status::new(parts(5)).problems[0].contains("EIO"));
+    }
+
+    #[test]
+    fn status_survives_json() {
+        let status = Status::new(parts(4));
+        let text = serde_json::to_string(&status).unwrap();
+        assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status);
+    }
+}

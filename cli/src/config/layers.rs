@@ -1,0 +1,230 @@
+//! Where configuration comes from, and which place wins.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use toml::{Table, Value};
+
+use super::Config;
+
+/// Flags that override every other place.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Flags {
+    /// TOML configuration file; also STELE_CONFIG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory that holds everything of this store [default: ./stele-data].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Drives to make at the first start [default: 6].
+    #[arg(long, value_name = "N")]
+    pub(crate) drives: Option<u16>,
+    /// Where to serve S3; port 0 takes any free one [default: 127.0.0.1:9000].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) s3_addr: Option<SocketAddr>,
+    /// Where to serve health, metrics and status [default: 127.0.0.1:9001].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin_addr: Option<SocketAddr>,
+}
+
+/// Names the configuration file; not itself a setting.
+const CONFIG_VARIABLE: &str = "STELE_CONFIG";
+const PREFIX: &str = "STELE_";
+
+#[derive(Clone, Copy)]
+enum Shape {
+    Text,
+    Integer,
+}
+
+/// Every variable, and the setting it stands for.
+const VARIABLES: [(&str, &[&str], Shape); 15] = [
+    ("STELE_DATA", &["data"], Shape::Text),
+    ("STELE_DRIVES", &["drives"], Shape::Integer),
+    ("STELE_S3_ADDR", &["s3_addr"], Shape::Text),
+    ("STELE_ADMIN_ADDR", &["admin_addr"], Shape::Text),
+    ("STELE_REGION", &["region"], Shape::Text),
+    ("STELE_ROOT_ACCESS_KEY", &["root", "access_key"], Shape::Text),
+    ("STELE_ROOT_SECRET_KEY", &["root", "secret_key"], Shape::Text),
+    ("STELE_ROOT_SECRET_KEY_FILE", &["root", "secret_key_file"], Shape::Text),
+    ("STELE_MEMORY_BUDGET", &["memory", "budget"], Shape::Text),
+    ("STELE_MEMORY_CACHE", &["memory", "cache"], Shape::Text),
+    ("STELE_GC_INTERVAL", &["gc", "interval"], Shape::Text),
+    ("STELE_GC_GRACE", &["gc", "grace"], Shape::Text),
+    ("STELE_LOG_LEVEL", &["log", "level"], Shape::Text),
+    ("STELE_LOG_FORMAT", &["log", "format"], Shape::Text),
+    ("STELE_BENCH_DRIVE_SYNC_LATENCY", &["bench", "drive_sync_latency"], Shape::Text),
+];
+
+/// Reads all layers. `environment` is what `std::env::vars_os` gives.
+///
+/// # Errors
+/// Names the place and the key that is wrong, and what may stand there.
+pub(crate) fn load(
+    flags: &Flags,
+    environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+) -> anyhow::Result<Config> {
+    let (from_environment, config_path) = environment_layer(environment)?;
+    let mut table = match flags.config.as_ref().or(config_path.as_ref()) {
+        Some(path) => file_layer(path)?,
+        None => Table::new(),
+    };
+    merge(&mut table, from_environment);
+    merge(&mut table, flag_layer(flags)?);
+    // Each layer was checked by itself, so what fails here is a value out of range.
+    let mut config: Config = Value::Table(table.clone()).try_into().context("configuration")?;
+    let budget_set = table.get("memory").and_then(|memory| memory.get("budget")).is_some();
+    let cache_set = table.get("memory").and_then(|memory| memory.get("cache")).is_some();
+    if budget_set && !cache_set {
+        config.memory.cache.0 = config.memory.budget.0 / 4;
+    }
+    config.check().map_err(|why| anyhow!("configuration: {why}"))?;
+    Ok(config)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the configuration file is no data of ours")]
+fn file_layer(path: &Path) -> anyhow::Result<Table> {
+    let bytes = std::fs::read(path).with_context(|| format!("configuration file {}", path.display()))?;
+    let text = String::from_utf8(bytes).with_context(|| format!("configuration file {}", path.display()))?;
+    toml::from_str::<Config>(&text).with_context(|| format!("configuration file {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("configuration file {}", path.display()))
+}
+
+fn environment_layer(
+    environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+) -> anyhow::Result<(Table, Option<PathBuf>)> {
+    let mut table = Table::new();
+    let mut config_path = None;
+    for (name, value) in environment {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        if name == CONFIG_VARIABLE {
+            config_path = Some(PathBuf::from(value));
+            continue;
+        }
+        let known = VARIABLES.iter().find(|(variable, ..)| *variable == name);
+        let (_, path, shape) = known.with_context(|| {
+            let names: Vec<_> = VARIABLES.iter().map(|(variable, ..)| *variable).collect();
+            format!("environment variable {name} is not a setting; settings are {}", names.join(", "))
+        })?;
+        let text = value.into_string().map_err(|_| anyhow!("environment variable {name} is not UTF-8"))?;
+        let value = match shape {
+            Shape::Text => Value::String(text),
+            Shape::Integer => {
+                let number = text.parse::<i64>();
+                Value::Integer(number.with_context(|| format!("environment variable {name}: not a number"))?)
+            }
+        };
+        let one = nested(path, value);
+        Value::Table(one.clone())
+            .try_into::<Config>()
+            .with_context(|| format!("environment variable {name}"))?;
+        merge(&mut table, one);
+    }
+    Ok((table, config_path))
+}
+
+fn flag_layer(flags: &Flags) -> anyhow::Result<Table> {
+    let mut table = Table::new();
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            table.insert(name.to_owned(), value);
+        }
+    };
+    let data = flags.data.as_ref().map(|path| path.to_str().context("--data is not UTF-8")).transpose()?;
+    set("data", data.map(Value::from));
+    set("drives", flags.drives.map(|n| Value::Integer(i64::from(n))));
+    set("s3_addr", flags.s3_addr.map(|addr| Value::String(addr.to_string())));
+    set("admin_addr", flags.admin_addr.map(|addr| Value::String(addr.to_string())));
+    Ok(table)
+}
+
+fn nested(path: &[&str], value: Value) -> Table {
+    let mut table = Table::new();
+    match path {
+        [] => {}
+        [last] => drop(table.insert((*last).to_owned(), value)),
+        [first, rest @ ..] => drop(table.insert((*first).to_owned(), Value::Table(nested(rest, value)))),
+    }
+    table
+}
+
+fn merge(under: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(Value::Table(under)), Value::Table(over)) => merge(under, over),
+            (_, value) => drop(under.insert(key, value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ByteSize, Span};
+
+    fn vars(pairs: &[(&str, &str)]) -> std::vec::IntoIter<(std::ffi::OsString, std::ffi::OsString)> {
+        pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect::<Vec<_>>().into_iter()
+    }
+
+    fn file(text: &str) -> (tempfile::NamedTempFile, Flags) {
+        use std::io::Write as _;
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let flags = Flags { config: Some(file.path().to_owned()), ..Flags::default() };
+        (file, flags)
+    }
+
+    #[test]
+    fn each_layer_wins_over_the_one_before() {
+        let (_file, mut flags) = file("drives = 8\n[gc]\ninterval = \"10s\"\n[memory]\nbudget = \"256MiB\"\n");
+        let config = load(&flags, vars(&[])).unwrap();
+        assert_eq!((config.drives, config.gc.interval), (8, Span(10_000)));
+        assert_eq!(config.gc.grace, Span(86_400_000), "a key beside it keeps its default");
+        assert_eq!(config.memory.cache, ByteSize(64 << 20));
+        let environment = [("STELE_DRIVES", "9"), ("STELE_GC_INTERVAL", "5s"), ("HOME", "/")];
+        let config = load(&flags, vars(&environment)).unwrap();
+        assert_eq!((config.drives, config.gc.interval), (9, Span(5_000)));
+        flags.drives = Some(12);
+        let config = load(&flags, vars(&environment)).unwrap();
+        assert_eq!((config.drives, config.gc.interval), (12, Span(5_000)));
+    }
+
+    #[test]
+    fn what_is_unknown_or_out_of_range_is_an_error_that_names_its_place() {
+        for (text, needle) in [
+            ("drivez = 8\n", "drivez"),
+            ("[gc]\nintervall = \"1h\"\n", "intervall"),
+            ("[gc]\ninterval = 5\n", "interval"),
+            ("[memory]\nbudget = \"1MiB\"\n", "memory.budget"),
+            ("[root]\naccess_key = \"a\"\n", "secret_key"),
+        ] {
+            let (_file, flags) = file(text);
+            let error = format!("{:#}", load(&flags, vars(&[])).unwrap_err());
+            assert!(error.contains(needle), "{text}: {error}");
+        }
+        for (name, value) in [("STELE_DRIVEZ", "1"), ("STELE_DRIVES", "x"), ("STELE_GC_GRACE", "1")] {
+            let error = format!("{:#}", load(&Flags::default(), vars(&[(name, value)])).unwrap_err());
+            assert!(error.contains(name), "{name}: {error}");
+        }
+        let missing = Flags { config: Some("/nonexistent/stele.toml".into()), ..Flags::default() };
+        assert!(load(&missing, vars(&[])).is_err());
+    }
+
+    #[test]
+    fn every_variable_stands_for_a_setting() {
+        for (name, path, _) in VARIABLES {
+            let error = Value::Table(nested(path, Value::Array(vec![]))).try_into::<Config>().unwrap_err();
+            assert!(!error.to_string().contains("unknown field"), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_secret_is_never_shown() {
+        let environment = [("STELE_ROOT_ACCESS_KEY", "root"), ("STELE_ROOT_SECRET_KEY", "hidden-secret")];
+        let config = load(&Flags::default(), vars(&environment)).unwrap();
+        let shown = config.redacted_toml().unwrap();
+        assert!(shown.contains("root") && !shown.contains("hidden-secret"), "{shown}");
+    }
+}

@@ -1,0 +1,177 @@
+//! Configuration: defaults < TOML file < STELE_* environment < flags. Unknown keys are errors.
+
+mod layers;
+mod unit;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use layers::{Flags, load};
+pub(crate) use unit::{ByteSize, Span};
+
+use crate::real;
+
+/// Everything an operator can choose.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Directory that holds everything of this store.
+    pub(crate) data: PathBuf,
+    /// Drives made at the first start; later the drives are what they are.
+    pub(crate) drives: u16,
+    /// Where S3 is served; port 0 takes any free one.
+    pub(crate) s3_addr: SocketAddr,
+    /// Where health, metrics and status are served.
+    pub(crate) admin_addr: SocketAddr,
+    /// What clients sign for and buckets say.
+    pub(crate) region: String,
+    pub(crate) root: Root,
+    pub(crate) memory: Memory,
+    pub(crate) gc: Gc,
+    pub(crate) log: Log,
+    pub(crate) bench: Bench,
+}
+
+/// The root credentials. Without them a pair is made once and kept in the data directory.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Root {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) access_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_key: Option<String>,
+    /// A file that holds the secret key; not readable by others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_key_file: Option<PathBuf>,
+}
+
+/// Memory.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Memory {
+    /// Bodies, packs and cached chunks together. Past it requests wait, then get SlowDown.
+    pub(crate) budget: ByteSize,
+    /// Part of the budget that holds verified chunks for reading again.
+    pub(crate) cache: ByteSize,
+}
+
+/// Deletion of what nothing refers to.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Gc {
+    /// Pause between two runs.
+    pub(crate) interval: Span,
+    /// Least time between condemning a pack and deleting it.
+    pub(crate) grace: Span,
+}
+
+/// What is logged, to stderr.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// As `info` or `stele_s3_gateway=debug,info`.
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// For benchmarks only.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Bench {
+    /// Every sync of a drive takes this much longer: stands in for slower devices.
+    pub(crate) drive_sync_latency: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("./stele-data"),
+            drives: 6,
+            s3_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)),
+            admin_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 9001)),
+            region: "us-east-1".into(),
+            root: Root::default(),
+            memory: Memory::default(),
+            gc: Gc::default(),
+            log: Log::default(),
+            bench: Bench::default(),
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        const MOST: u64 = 1 << 30;
+        const LEAST: u64 = 128 << 20;
+        let budget = real::machine_memory().map_or(MOST, |all| all / 4).clamp(LEAST, MOST);
+        // Whole MiB, so that `config show` prints what can be written into a file.
+        let budget = budget >> 20 << 20;
+        Self { budget: ByteSize(budget), cache: ByteSize(budget / 4) }
+    }
+}
+
+impl Default for Gc {
+    fn default() -> Self {
+        Self { interval: Span(3_600_000), grace: Span(86_400_000) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        // openraft tells every step of its engine at info.
+        Self { level: "info,openraft=error".into(), format: LogFormat::Text }
+    }
+}
+
+impl Default for Bench {
+    fn default() -> Self {
+        Self { drive_sync_latency: Span(0) }
+    }
+}
+
+impl Config {
+    /// TOML of what is in force, without the secret.
+    pub(crate) fn redacted_toml(&self) -> Result<String, toml::ser::Error> {
+        let mut shown = self.clone();
+        if shown.root.secret_key.is_some() {
+            shown.root.secret_key = Some("(set, not shown)".into());
+        }
+        toml::to_string(&shown)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        // The gateway needs 64 MiB besides a cache of at most half.
+        const BUDGET_MIN: u64 = 128 << 20;
+        if self.drives == 0 || self.drives > 64 {
+            return Err(format!("drives = {}: 1 to 64 drives are possible", self.drives));
+        }
+        if self.memory.budget.0 < BUDGET_MIN {
+            return Err(format!("memory.budget = {}: at least 128MiB are needed", self.memory.budget));
+        }
+        if self.memory.cache.0 > self.memory.budget.0 / 2 {
+            let (cache, budget) = (self.memory.cache, self.memory.budget);
+            return Err(format!("memory.cache = {cache} is over half of memory.budget = {budget}; lower it"));
+        }
+        let Root { access_key, secret_key, secret_key_file } = &self.root;
+        let secrets = usize::from(secret_key.is_some()) + usize::from(secret_key_file.is_some());
+        if secrets > 1 {
+            return Err("root.secret_key and root.secret_key_file are both set; keep one".into());
+        }
+        if access_key.is_some() != (secrets == 1) {
+            return Err("root.access_key and root.secret_key belong together; set both or neither".into());
+        }
+        Ok(())
+    }
+}

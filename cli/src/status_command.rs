@@ -1,0 +1,117 @@
+//! `stele status`: asks a running store's admin port and prints what it says.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::admin::status::Status;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+/// Exit code where something needs an operator's eye.
+const EXIT_PROBLEMS: u8 = 1;
+/// Exit code where the store does not serve.
+const EXIT_NOT_READY: u8 = 2;
+
+/// `stele status`.
+#[derive(Args)]
+pub(crate) struct StatusArgs {
+    /// Admin address of the running store.
+    #[arg(long, default_value = "127.0.0.1:9001", value_name = "ADDR")]
+    admin_addr: SocketAddr,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the status; exit code 0: all well, 1: problems, 2: not serving.
+///
+/// # Errors
+/// If nothing answers at the address.
+pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
+    let asked = tokio::time::timeout(TIMEOUT, ask(args.admin_addr, "/status")).await;
+    let body = asked.map_err(anyhow::Error::from).flatten().with_context(|| {
+        format!("no status from {}; is `stele dev` running there? (--admin-addr)", args.admin_addr)
+    })?;
+    let Ok(status) = serde_json::from_str::<Status>(&body) else {
+        bail!("{} answered: {}", args.admin_addr, body.trim());
+    };
+    crate::print(if args.json { body.trim().to_owned() } else { render(&status) });
+    Ok(match (status.ready, status.problems.is_empty()) {
+        (true, true) => ExitCode::SUCCESS,
+        (true, false) => ExitCode::from(EXIT_PROBLEMS),
+        (false, _) => ExitCode::from(EXIT_NOT_READY),
+    })
+}
+
+/// One GET; HTTP/1.0, so that the answer ends with the connection.
+async fn ask(addr: SocketAddr, path: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(addr).await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: {addr}\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
+    let (_, body) = answer.split_once("\r\n\r\n").context("not an HTTP answer")?;
+    Ok(body.to_owned())
+}
+
+fn render(status: &Status) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| {
+        let written = writeln!(out, "{text}");
+        debug_assert!(written.is_ok(), "writing to a String can't fail");
+    };
+    let placement = &status.placement;
+    line(format!("stele {}  cluster {}", status.version, status.cluster));
+    line(format!("state     {}", if status.ready { "serving" } else { "NOT SERVING" }));
+    let worst = placement.lowest_tolerance;
+    line(format!(
+        "scheme    {}, {} placement groups, {} writable; {} of {} tolerable drive losses left",
+        status.scheme,
+        placement.groups,
+        placement.writable,
+        worst.max(0),
+        placement.full_tolerance
+    ));
+    line(format!("log       {} entries, root {}", status.log.size, status.log.root));
+    line(format!("epoch     {}, fence {}, {} leases", status.epoch, status.fence, status.leases));
+    line(format!(
+        "objects   {} buckets, {} versions, {} logical, {} on drives",
+        status.buckets,
+        status.versions,
+        human(status.logical_bytes),
+        human(status.used_bytes)
+    ));
+    line("drives".to_owned());
+    for drive in &status.drives {
+        line(format!(
+            "  {:<8} {:>10} used  {:>6} packs  {}{}",
+            drive.state,
+            human(drive.used_bytes),
+            drive.packs,
+            drive.name,
+            if drive.reason.is_empty() { String::new() } else { format!("  ({})", drive.reason) }
+        ));
+    }
+    for problem in &status.problems {
+        line(format!("! {problem}"));
+    }
+    out.trim_end().to_owned()
+}
+
+fn human(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}

@@ -1,0 +1,211 @@
+//! One measurement: every worker repeats one operation until the time or the budget is over.
+
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use bytes::Bytes;
+use http::Method;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::latency::Latencies;
+use crate::s3::payload::Payload;
+use crate::s3::{Call, S3};
+
+/// Rows of one listing.
+const LIST_ROWS: u32 = 100;
+/// Every object begins with its own number, so that no two are alike.
+const STAMP_BYTES: usize = 8;
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Operation {
+    Put,
+    Get,
+    Head,
+    List,
+    Delete,
+}
+
+impl FromStr for Operation {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        Ok(match text {
+            "put" => Self::Put,
+            "get" => Self::Get,
+            "head" => Self::Head,
+            "list" => Self::List,
+            "delete" => Self::Delete,
+            other => bail!("unknown operation {other:?}; known are put, get, head, list, delete"),
+        })
+    }
+}
+
+/// A measurement to make.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cell {
+    pub(crate) op: Operation,
+    pub(crate) seconds: Duration,
+    /// Operations of all workers together.
+    pub(crate) ops_max: u64,
+}
+
+/// A measurement under way.
+#[derive(Debug)]
+pub(crate) struct Running {
+    op: Operation,
+    deadline: Instant,
+    ops_left: AtomicU64,
+}
+
+impl Cell {
+    pub(crate) fn begin(self, now: Instant) -> Running {
+        Running { op: self.op, deadline: now + self.seconds, ops_left: AtomicU64::new(self.ops_max) }
+    }
+}
+
+impl Running {
+    fn next(&self) -> bool {
+        let within = Instant::now() < self.deadline;
+        let budget = || self.ops_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        within && budget().is_ok()
+    }
+}
+
+/// What one worker did.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) latencies: Latencies,
+    pub(crate) bytes: u64,
+    pub(crate) errors: u64,
+}
+
+/// One client and the objects it has written and not deleted: numbers `[deleted, written)`.
+pub(crate) struct Worker {
+    s3: S3,
+    prefix: String,
+    body: Bytes,
+    written: u64,
+    deleted: u64,
+    cursor: u64,
+}
+
+impl Worker {
+    pub(crate) fn new(s3: S3, prefix: String, body: Bytes) -> Self {
+        Self { s3, prefix, body, written: 0, deleted: 0, cursor: 0 }
+    }
+
+    pub(crate) fn object_len(&self) -> u64 {
+        self.body.len() as u64
+    }
+
+    fn key(&self, number: u64) -> String {
+        format!("{}{number:08}", self.prefix)
+    }
+
+    fn stamp(&self, number: u64) -> Bytes {
+        let stamp = number.to_le_bytes();
+        Bytes::copy_from_slice(&stamp[..STAMP_BYTES.min(self.body.len())])
+    }
+
+    /// Repeats the operation until the measurement is over.
+    ///
+    /// # Errors
+    /// On wrong bytes, or when nothing has been written to work on.
+    pub(crate) async fn work(&mut self, running: &Running) -> anyhow::Result<Done> {
+        let mut done = Done::default();
+        while running.next() {
+            if running.op != Operation::Put && self.deleted == self.written {
+                break;
+            }
+            let started = Instant::now();
+            match self.once(running.op).await? {
+                Some(bytes) => {
+                    done.bytes += bytes;
+                    done.latencies.record(started.elapsed());
+                }
+                None => done.errors += 1,
+            }
+        }
+        Ok(done)
+    }
+
+    /// One operation: body bytes moved, or `None` if it failed.
+    async fn once(&mut self, op: Operation) -> anyhow::Result<Option<u64>> {
+        // A stride that shares no factor with most counts visits all objects in a scattered order.
+        self.cursor = self.cursor.wrapping_add(7919);
+        let number = match op {
+            Operation::Put => self.written,
+            Operation::Delete => self.deleted,
+            _ => self.deleted + self.cursor % (self.written - self.deleted).max(1),
+        };
+        let key = self.key(number);
+        let moved = match op {
+            Operation::Put => {
+                let stamp = self.stamp(number);
+                let rest = self.body.slice(stamp.len()..);
+                let payload = Payload::new([stamp, rest]);
+                let ok = self.ok(Call { method: Method::PUT, key: &key, payload, ..Call::default() }).await;
+                self.written += u64::from(ok);
+                ok.then_some(self.object_len())
+            }
+            Operation::Get => self.get(&key, number).await?,
+            Operation::Head => {
+                let ok = self.ok(Call { method: Method::HEAD, key: &key, ..Call::default() }).await;
+                ok.then_some(0)
+            }
+            Operation::List => self.s3.list(&self.prefix, None, LIST_ROWS).await.ok().map(|_| 0),
+            Operation::Delete => {
+                self.deleted += 1;
+                let ok = self.ok(Call { method: Method::DELETE, key: &key, ..Call::default() }).await;
+                ok.then_some(0)
+            }
+        };
+        Ok(moved)
+    }
+
+    async fn ok(&mut self, call: Call<'_>) -> bool {
+        self.s3.call(call).await.is_ok_and(|answer| answer.status.is_success())
+    }
+
+    async fn get(&mut self, key: &str, number: u64) -> anyhow::Result<Option<u64>> {
+        let stamp = self.stamp(number);
+        let body = self.body.clone();
+        let (mut at, mut same) = (0usize, true);
+        let call = Call { method: Method::GET, key, ..Call::default() };
+        let answer = self
+            .s3
+            .stream(call, &mut |_, piece| {
+                let in_stamp = stamp.len().saturating_sub(at).min(piece.len());
+                let (head, tail) = piece.split_at(in_stamp);
+                let from = at + in_stamp;
+                same &= head == &stamp[at.min(stamp.len())..at.min(stamp.len()) + in_stamp];
+                same &= body.get(from..from + tail.len()) == Some(tail);
+                at += piece.len();
+            })
+            .await;
+        let ok = answer.is_ok_and(|answer| answer.status.is_success());
+        ensure!(!ok || (same && at == body.len()), "{key}: {at} bytes were read and they are not what was written");
+        Ok(ok.then_some(at as u64))
+    }
+}
+
+/// Deletes what the measurements left.
+pub(crate) async fn clean_up(workers: &mut Vec<Worker>) {
+    let mut running = tokio::task::JoinSet::new();
+    for mut worker in workers.drain(..) {
+        running.spawn(async move {
+            while worker.deleted < worker.written {
+                let key = worker.key(worker.deleted);
+                worker.deleted += 1;
+                // A leftover object costs space, not correctness.
+                worker.ok(Call { method: Method::DELETE, key: &key, ..Call::default() }).await;
+            }
+        });
+    }
+    while running.join_next().await.is_some() {}
+}

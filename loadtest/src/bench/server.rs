@@ -1,0 +1,126 @@
+//! What the server spent: CPU time from /proc, sync counters from its metrics.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, ensure};
+use http::Request;
+use http_body_util::BodyExt as _;
+
+use crate::s3::connection::{Connection, authority};
+use crate::s3::payload::Payload;
+
+/// Clock ticks per second in /proc: fixed at 100 for user space on Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Where the figures come from.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pid: Option<u32>,
+    metrics: Option<(String, String)>,
+}
+
+/// Figures at one instant.
+#[derive(Debug, Default)]
+pub(crate) struct Sample {
+    cpu_seconds: Option<f64>,
+    counters: BTreeMap<String, f64>,
+}
+
+impl Server {
+    pub(crate) fn new(pid: Option<u32>, metrics: Option<&str>) -> anyhow::Result<Self> {
+        let metrics = metrics
+            .map(|url| {
+                let uri: http::Uri = url.parse().with_context(|| format!("not a URL: {url:?}"))?;
+                anyhow::Ok((authority(url)?, uri.path().to_owned()))
+            })
+            .transpose()?;
+        Ok(Self { pid, metrics })
+    }
+
+    /// Takes the figures now.
+    ///
+    /// # Errors
+    /// If a source that was asked for can't be read.
+    pub(crate) async fn sample(&self) -> anyhow::Result<Sample> {
+        let cpu_seconds = match self.pid {
+            Some(pid) => Some(cpu_seconds(pid).await?),
+            None => None,
+        };
+        let counters = match &self.metrics {
+            Some((authority, path)) => sync_counters(&scrape(authority, path).await?),
+            None => BTreeMap::new(),
+        };
+        Ok(Sample { cpu_seconds, counters })
+    }
+}
+
+impl Sample {
+    /// CPU seconds spent between two samples.
+    pub(crate) fn cpu_between(before: &Self, after: &Self) -> Option<f64> {
+        Some(after.cpu_seconds? - before.cpu_seconds?)
+    }
+
+    /// Growth of each counter between two samples.
+    pub(crate) fn counters_between(before: &Self, after: &Self) -> BTreeMap<String, f64> {
+        let grown = |(name, now): (&String, &f64)| {
+            let was = before.counters.get(name).copied().unwrap_or_default();
+            (name.clone(), now - was)
+        };
+        after.counters.iter().map(grown).collect()
+    }
+}
+
+async fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = tokio::fs::read_to_string(&path).await.with_context(|| format!("reading {path}"))?;
+    parse_cpu(&stat).with_context(|| format!("{path} has an unknown form"))
+}
+
+fn parse_cpu(stat: &str) -> Option<f64> {
+    // The command name may hold blanks; fields are counted behind its closing parenthesis.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    Some((ticks(11)? + ticks(12)?) as f64 / TICKS_PER_SECOND)
+}
+
+async fn scrape(authority: &str, path: &str) -> anyhow::Result<String> {
+    let request = Request::get(path).header("host", authority).body(Payload::default())?;
+    let mut connection = Connection::new(authority.to_owned());
+    let response = connection.send(request).await.map_err(|e| anyhow::anyhow!("metrics: {e}"))?;
+    ensure!(response.status().is_success(), "metrics: status {}", response.status());
+    let body = response.into_body().collect().await?.to_bytes();
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// Sums the samples of every counter whose name contains `fsyncs`, over its labels.
+fn sync_counters(text: &str) -> BTreeMap<String, f64> {
+    let mut counters = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((series, value)) = line.rsplit_once(' ') else { continue };
+        let name = series.split('{').next().unwrap_or(series);
+        if name.contains("fsyncs")
+            && let Ok(value) = value.parse::<f64>()
+        {
+            *counters.entry(name.to_owned()).or_insert(0.0) += value;
+        }
+    }
+    counters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_found_behind_a_name_with_blanks() {
+        let stat = "42 (a (b) c) S 1 1 1 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 9 0 100 1 1";
+        assert_eq!(parse_cpu(stat), Some(2.0));
+        assert_eq!(parse_cpu("42"), None);
+    }
+
+    #[test]
+    fn sync_counters_are_summed_over_labels() {
+        let text = "# TYPE a counter\nx_fsyncs_total{drive=\"0\"} 3\nx_fsyncs_total{drive=\"1\"} 4\ny_sync_seconds_total 9\n";
+        assert_eq!(sync_counters(text), BTreeMap::from([("x_fsyncs_total".to_owned(), 7.0)]));
+    }
+}

@@ -1,0 +1,205 @@
+//! Versions: the linearization point of PUT, and the bookkeeping that every creation and removal of
+//! a version shares.
+
+use stele_evidence::record::Event;
+use stele_rpc::error::Code;
+use stele_rpc::meta::{Committed, MetaReply, PutVersion};
+use stele_types::ids::{CommitSeq, OwnerId, Salt, VersionId};
+use stele_types::object::{Attributes, BucketRow, ETag, Versioning};
+
+use super::evidence_log::Logged;
+use super::references::owner_in_use;
+use crate::apply::guard::{check_key, check_precondition};
+use crate::apply::{Batch, Context, Outcome, refuse};
+use crate::keyspace::{self, Tag};
+use crate::kv::KvResult;
+use crate::rows::{CurrentRow, KeyRow, VersionRow, corrupt, decode, load};
+
+/// A key within its bucket, and what outlives its versions.
+pub(crate) struct KeyState<'a> {
+    pub(crate) bucket: &'a BucketRow,
+    pub(crate) key: &'a str,
+    pub(crate) row: KeyRow,
+}
+
+impl KeyState<'_> {
+    fn version_key(&self, seq: CommitSeq) -> Vec<u8> {
+        keyspace::version(self.bucket.id, self.key, seq)
+    }
+
+    fn current_key(&self) -> Vec<u8> {
+        keyspace::named(Tag::Current, self.bucket.id, self.key)
+    }
+}
+
+/// Whether writes make null versions.
+pub(crate) fn writes_null(bucket: &BucketRow) -> bool {
+    bucket.versioning != Versioning::Enabled
+}
+
+impl Batch<'_> {
+    pub(crate) fn key_state<'a>(&self, bucket: &'a BucketRow, key: &'a str) -> KvResult<KeyState<'a>> {
+        let row = load(self.rows, &keyspace::named(Tag::Key, bucket.id, key))?.unwrap_or_default();
+        Ok(KeyState { bucket, key, row })
+    }
+
+    pub(crate) fn save_key(&mut self, key: &KeyState<'_>) -> KvResult<()> {
+        self.put_row(&keyspace::named(Tag::Key, key.bucket.id, key.key), &key.row)
+    }
+
+    /// ETag of the current version; none if there is none or it is a delete marker.
+    pub(crate) fn current_etag(&self, key: &KeyState<'_>) -> KvResult<Option<ETag>> {
+        Ok(load::<CurrentRow>(self.rows, &key.current_key())?.map(|row| row.etag()))
+    }
+
+    pub(crate) fn version_row(&self, key: &KeyState<'_>, seq: CommitSeq) -> KvResult<Option<VersionRow>> {
+        load(self.rows, &key.version_key(seq))
+    }
+
+    /// Inserts a version as the newest of its key and logs it. The caller replaced the null version
+    /// first, saves the key row and has added the references.
+    pub(crate) fn insert_version(
+        &mut self,
+        cx: Context<'_>,
+        key: &mut KeyState<'_>,
+        mut row: VersionRow,
+        salt: Salt,
+    ) -> KvResult<(VersionId, VersionRow)> {
+        let seq = CommitSeq(self.data.commit_seq.0 + 1);
+        self.data.commit_seq = seq;
+        let id = VersionId { commit_seq: seq, nonce: row.nonce };
+        row.log_index = self.next_log_index()?;
+        let event = if row.delete_marker { Event::DeleteMarker } else { Event::Put };
+        let logged = Logged { event, bucket: key.bucket, key: key.key, id, row: &row, salt };
+        self.log_event(cx, &logged, &mut key.row)?;
+        self.put_row(&key.version_key(seq), &row)?;
+        self.data.versions += 1;
+        self.data.logical_bytes += row.len;
+        if row.null_version {
+            key.row.null = Some(seq);
+        }
+        self.set_newest(key, Some((seq, &row)))?;
+        Ok((id, row))
+    }
+
+    /// Removes a version with its references and logs that. The caller settles what is newest.
+    pub(crate) fn remove_version(
+        &mut self,
+        cx: Context<'_>,
+        key: &mut KeyState<'_>,
+        seq: CommitSeq,
+        why: (Event, Salt),
+    ) -> KvResult<Option<VersionRow>> {
+        let version_key = key.version_key(seq);
+        let Some(row) = load::<VersionRow>(self.rows, &version_key)? else { return Ok(None) };
+        self.rows.delete(&version_key)?;
+        self.drop_references(&row.owner, &row.manifest)?;
+        self.data.versions = self.data.versions.saturating_sub(1);
+        self.data.logical_bytes = self.data.logical_bytes.saturating_sub(row.len);
+        if key.row.null == Some(seq) {
+            key.row.null = None;
+        }
+        let id = VersionId { commit_seq: seq, nonce: row.nonce };
+        let logged = Logged { event: why.0, bucket: key.bucket, key: key.key, id, row: &row, salt: why.1 };
+        self.log_event(cx, &logged, &mut key.row)?;
+        Ok(Some(row))
+    }
+
+    /// Notes the newest version and what listings show of it.
+    pub(crate) fn set_newest(&mut self, key: &mut KeyState<'_>, newest: Option<(CommitSeq, &VersionRow)>) -> KvResult<()> {
+        key.row.newest = newest.map(|(seq, _)| seq);
+        match newest {
+            Some((seq, row)) if !row.delete_marker => self.put_row(&key.current_key(), &CurrentRow::of(row, seq)),
+            _ => self.rows.delete(&key.current_key()),
+        }
+    }
+
+    /// After the newest version went: the one below it is the newest.
+    pub(crate) fn find_newest(&mut self, key: &mut KeyState<'_>) -> KvResult<()> {
+        let prefix = keyspace::named(Tag::Version, key.bucket.id, key.key);
+        let first = self.collect(&prefix, 1)?.pop();
+        let Some((row_key, value)) = first else { return self.set_newest(key, None) };
+        let seq = row_key.get(prefix.len()..).and_then(keyspace::version_seq);
+        let seq = seq.ok_or_else(|| corrupt(&row_key, "a version's key"))?;
+        let row: VersionRow = decode(&row_key, &value)?;
+        self.set_newest(key, Some((seq, &row)))
+    }
+
+    /// Removes the null version that a new null version takes the place of.
+    pub(crate) fn replace_null(&mut self, cx: Context<'_>, key: &mut KeyState<'_>, salt: Salt) -> KvResult<()> {
+        if let Some(seq) = key.row.null {
+            self.remove_version(cx, key, seq, (Event::Overwrite, salt))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that hold for PUT and Complete alike. `sources` own references the version takes over.
+    pub(crate) fn check_put(&mut self, put: &PutVersion, sources: &[OwnerId]) -> Outcome<BucketRow> {
+        check_key(&put.key)?;
+        let bucket = self.admit(&put.guard)?;
+        let key = self.key_state(&bucket, &put.key)?;
+        check_precondition(&put.precondition, &put.key, self.current_etag(&key)?)?;
+        if put.contents.manifest.total_len() != put.attributes.len {
+            let detail = format!(
+                "the manifest holds {} bytes, the attributes say {}",
+                put.contents.manifest.total_len(),
+                put.attributes.len
+            );
+            return refuse(Code::Malformed, detail);
+        }
+        let owners: Vec<OwnerId> = sources.iter().copied().chain([put.contents.owner]).collect();
+        self.check_packs(&put.contents.manifest, &put.contents.packs, &owners)?;
+        if let Some(null) = key.row.null
+            && self.version_row(&key, null)?.is_some_and(|row| row.owner == put.contents.owner)
+        {
+            return Err(owner_in_use(&put.contents.owner));
+        }
+        Ok(bucket)
+    }
+
+    /// Makes a checked version visible. Its references beyond `contents.packs` are in place.
+    pub(crate) fn commit_put(&mut self, cx: Context<'_>, put: &PutVersion, attributes: Attributes) -> KvResult<Committed> {
+        let Some(bucket) = self.bucket(put.guard.range.bucket)? else {
+            return Err(corrupt(&keyspace::bucket(put.guard.range.bucket), "the bucket vanished within one command"));
+        };
+        let mut key = self.key_state(&bucket, &put.key)?;
+        let contents = &put.contents;
+        // New references first: a pack both versions share must not lose its row in between.
+        self.add_references(&contents.owner, &contents.packs, Some(&contents.manifest))?;
+        self.unstage(&put.guard, &contents.owner)?;
+        let null_version = writes_null(&bucket);
+        if null_version {
+            self.replace_null(cx, &mut key, put.replaced_salt)?;
+        }
+        let row = VersionRow {
+            nonce: put.nonce,
+            null_version,
+            delete_marker: false,
+            modified: cx.now,
+            log_index: stele_types::ids::LogIndex(0),
+            owner: contents.owner,
+            len: attributes.len,
+            etag: attributes.etag,
+            root: attributes.root,
+            body_hash: attributes.body_hash,
+            checksums: attributes.checksums.clone(),
+            headers: attributes.headers.clone(),
+            part_lens: attributes.part_lens.clone(),
+            manifest: contents.manifest.clone(),
+        };
+        let (id, row) = self.insert_version(cx, &mut key, row, put.salt)?;
+        self.save_key(&key)?;
+        Ok(Committed {
+            id,
+            null_version,
+            modified: row.modified,
+            log_index: row.log_index,
+            attributes: Box::new(attributes),
+        })
+    }
+
+    pub(crate) fn put_version(&mut self, cx: Context<'_>, put: &PutVersion) -> Outcome<MetaReply> {
+        self.check_put(put, &[])?;
+        Ok(MetaReply::Committed(self.commit_put(cx, put, put.attributes.clone())?))
+    }
+}

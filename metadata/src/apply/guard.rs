@@ -1,0 +1,65 @@
+//! Guards that every write to a key passes first, and preconditions.
+
+use stele_rpc::error::{Code, RpcError};
+use stele_rpc::meta::WriteGuard;
+use stele_types::limits::KEY_BYTES_MAX;
+use stele_types::object::{BucketRow, ETag, Precondition};
+
+use super::{Batch, Outcome, refuse};
+
+impl Batch<'_> {
+    /// The bucket of a write whose lease, range, configuration and epoch still hold.
+    pub(crate) fn admit(&mut self, guard: &WriteGuard) -> Outcome<BucketRow> {
+        let Some(bucket) = self.bucket(guard.range.bucket)? else {
+            return refuse(Code::NoSuchBucket, format!("bucket {} does not exist", guard.range.bucket));
+        };
+        if bucket.range != guard.range.range || bucket.range_epoch != guard.range.epoch {
+            let detail = format!("the range of bucket {} moved: read the bucket again, then retry", bucket.name);
+            return refuse(Code::StaleRange, detail);
+        }
+        if bucket.config_epoch != guard.config_epoch {
+            let detail = format!("the configuration of bucket {} changed: read it again, then retry", bucket.name);
+            return refuse(Code::StaleConfig, detail);
+        }
+        if guard.start_epoch <= self.root.fence && !self.options.accepts_fenced() {
+            let detail = format!(
+                "start epoch {} is at or below the fence {}: begin the write anew",
+                guard.start_epoch, self.root.fence
+            );
+            return refuse(Code::Fenced, detail);
+        }
+        if guard.start_epoch > self.root.epoch {
+            let detail = format!("start epoch {} lies ahead of the current epoch {}", guard.start_epoch, self.root.epoch);
+            return refuse(Code::Malformed, detail);
+        }
+        Ok(bucket)
+    }
+}
+
+/// Refuses keys that no gateway should let through.
+pub(crate) fn check_key(key: &str) -> Result<(), RpcError> {
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        let detail = format!("a key has 1 to {KEY_BYTES_MAX} bytes, this one {}", key.len());
+        return Err(RpcError::new(Code::Malformed, detail));
+    }
+    Ok(())
+}
+
+/// Decides a condition against the ETag of the current version, if there is one.
+pub(crate) fn check_precondition(condition: &Precondition, key: &str, current: Option<ETag>) -> Result<(), RpcError> {
+    let missing = || Err(RpcError::new(Code::PreconditionNoKey, format!("{key:?} does not exist")));
+    match (condition, current) {
+        (Precondition::None, _) | (Precondition::Absent, None) | (Precondition::Present, Some(_)) => Ok(()),
+        (Precondition::Absent, Some(_)) => {
+            Err(RpcError::new(Code::PreconditionFailed, format!("{key:?} exists already")))
+        }
+        (Precondition::Present | Precondition::Matches(_), None) => missing(),
+        (Precondition::Matches(etags), Some(etag)) => {
+            let etag = etag.to_string();
+            if etags.contains(&etag) {
+                return Ok(());
+            }
+            Err(RpcError::new(Code::PreconditionFailed, format!("the ETag of {key:?} is {etag}")))
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The state machine: pure `apply(entry) -> reply`. No clock, no randomness, no IO besides the rows of
+//! one batch, so that every replica that applies the same entries holds the same rows, however they
+//! were batched. Called by [`crate::raft`]; rows are described in [`crate::keyspace`].
+//!
+//! A command either passes all its checks and then writes, or is refused and writes nothing: the
+//! batch also holds other commands' rows, so nothing can be rolled back.
+
+mod batch;
+mod data;
+mod guard;
+mod replies;
+mod root;
+
+pub use batch::{ApplyOptions, Batch, TileRows};
+pub(crate) use batch::edge_of;
+
+use stele_rpc::error::{Code, RpcError};
+use stele_rpc::meta::{Command, CommandEnvelope, MetaReply, Origin};
+use stele_types::seam::UnixMillis;
+
+use crate::kv::KvError;
+use crate::rows::UploadRow;
+
+/// Why a command has no reply.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command is refused: that is its reply.
+    Refused(RpcError),
+    /// The store failed: the group stops.
+    Broken(KvError),
+}
+
+impl From<KvError> for Failure {
+    fn from(error: KvError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl From<RpcError> for Failure {
+    fn from(error: RpcError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+pub(crate) type Outcome<T> = Result<T, Failure>;
+
+/// Refuses a command.
+pub(crate) fn refuse<T>(code: Code, detail: impl Into<String>) -> Outcome<T> {
+    Err(Failure::Refused(RpcError::new(code, detail)))
+}
+
+/// What apply knows of a command besides its contents.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a> {
+    /// Commit time.
+    pub(crate) now: UnixMillis,
+    /// Who asked.
+    pub(crate) origin: &'a Origin,
+}
+
+impl Batch<'_> {
+    /// Applies one command proposed at `proposed`.
+    ///
+    /// # Errors
+    /// The store failed; the batch must be dropped and the group stopped. A refusal is a reply.
+    pub fn apply(&mut self, proposed: UnixMillis, envelope: &CommandEnvelope) -> Result<Result<MetaReply, RpcError>, KvError> {
+        let now = self.advance_clock(proposed);
+        let answer = match envelope.lease {
+            Some(lease) => self.apply_under_lease(now, lease, envelope),
+            None => self.apply_without_lease(now, envelope),
+        };
+        match answer {
+            Ok(reply) => Ok(Ok(reply)),
+            Err(Failure::Refused(error)) => Ok(Err(error)),
+            Err(Failure::Broken(error)) => Err(error),
+        }
+    }
+
+    fn apply_without_lease(&mut self, now: UnixMillis, envelope: &CommandEnvelope) -> Outcome<MetaReply> {
+        if needs_lease(&envelope.command) {
+            return refuse(Code::NoLease, "commands on objects need a lease: take one, then repeat");
+        }
+        self.dispatch(Context { now, origin: &envelope.origin }, &envelope.command)
+    }
+
+    pub(crate) fn dispatch(&mut self, cx: Context<'_>, command: &Command) -> Outcome<MetaReply> {
+        match command {
+            Command::InitCluster { cluster, drives, map } => self.init_cluster(*cluster, drives, map),
+            Command::SetDriveState { drive, state, reason } => self.set_drive_state(*drive, *state, reason),
+            Command::GrantLease { node, ttl_ms } => self.grant_lease(cx, *node, *ttl_ms),
+            Command::RenewLease { lease, ttl_ms, lowest_open } => self.renew_lease(cx, *lease, *ttl_ms, *lowest_open),
+            Command::ReleaseLease { lease } => self.release_lease(*lease),
+            Command::AdvanceEpoch => self.advance_epoch(),
+            Command::Fence { limit } => self.fence(cx, *limit),
+            Command::CreateBucket { name } => self.create_bucket(cx, name),
+            Command::DeleteBucket { name } => self.delete_bucket(name),
+            Command::StageReferences { guard, owner, packs } => self.stage_references(guard, owner, packs),
+            Command::PutVersion(put) => self.put_version(cx, put),
+            Command::Delete { guard, items } => self.delete(cx, guard, items),
+            Command::CreateUpload { guard, key, upload, headers, checksum } => {
+                let row = UploadRow { initiated: cx.now, headers: headers.clone(), checksum: *checksum };
+                self.create_upload(guard, key, *upload, row)
+            }
+            Command::PutPart { guard, key, upload, part, packs } => {
+                let target = data::UploadAt { guard, key, upload: *upload };
+                self.put_part(cx, target, part, packs)
+            }
+            Command::CompleteUpload(complete) => self.complete_upload(cx, complete),
+            Command::AbortUpload { guard, key, upload } => {
+                self.abort_upload(data::UploadAt { guard, key, upload: *upload })
+            }
+        }
+    }
+}
+
+fn needs_lease(command: &Command) -> bool {
+    match command {
+        Command::InitCluster { .. }
+        | Command::SetDriveState { .. }
+        | Command::GrantLease { .. }
+        | Command::RenewLease { .. }
+        | Command::ReleaseLease { .. }
+        | Command::AdvanceEpoch
+        | Command::Fence { .. }
+        | Command::CreateBucket { .. }
+        | Command::DeleteBucket { .. } => false,
+        Command::StageReferences { .. }
+        | Command::PutVersion(_)
+        | Command::Delete { .. }
+        | Command::CreateUpload { .. }
+        | Command::PutPart { .. }
+        | Command::CompleteUpload(_)
+        | Command::AbortUpload { .. } => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

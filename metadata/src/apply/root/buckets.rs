@@ -1,0 +1,66 @@
+//! Buckets: names are unique, ids never reused, and only an empty bucket is deleted.
+
+use stele_rpc::error::Code;
+use stele_rpc::meta::MetaReply;
+use stele_types::ids::{BucketId, ConfigEpoch, RangeEpoch, RangeId};
+use stele_types::object::{BucketRow, Versioning};
+
+use crate::apply::{Batch, Context, Outcome, refuse};
+use crate::keyspace::{self, Tag};
+use crate::kv::KvResult;
+use crate::rows::load;
+
+/// Bytes of a bucket's name; what characters it may have is the gateway's business.
+const NAME_BYTES: std::ops::RangeInclusive<usize> = 1..=255;
+
+impl Batch<'_> {
+    fn bucket_by_name(&mut self, name: &str) -> KvResult<Option<BucketRow>> {
+        match load::<BucketId>(self.rows, &keyspace::bucket_name(name))? {
+            Some(id) => self.bucket(id),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn create_bucket(&mut self, cx: Context<'_>, name: &str) -> Outcome<MetaReply> {
+        if !NAME_BYTES.contains(&name.len()) {
+            return refuse(Code::Malformed, format!("a bucket's name has 1 to 255 bytes, this one {}", name.len()));
+        }
+        if let Some(existing) = self.bucket_by_name(name)? {
+            if existing.owner == cx.origin.principal {
+                return refuse(Code::BucketAlreadyOwned, format!("bucket {name} exists and is yours"));
+            }
+            return refuse(Code::BucketExists, format!("bucket {name} exists: choose another name"));
+        }
+        let id = BucketId(self.root.next_bucket);
+        self.root.next_bucket += 1;
+        self.root.buckets += 1;
+        let row = BucketRow {
+            id,
+            name: name.to_owned(),
+            created: cx.now,
+            config_epoch: ConfigEpoch(1),
+            range: RangeId(id.0),
+            range_epoch: RangeEpoch(1),
+            versioning: Versioning::Unset,
+            owner: cx.origin.principal.clone(),
+        };
+        self.put_row(&keyspace::bucket_name(name), &id)?;
+        self.put_bucket(&row)?;
+        Ok(MetaReply::Bucket(Box::new(row)))
+    }
+
+    pub(crate) fn delete_bucket(&mut self, name: &str) -> Outcome<MetaReply> {
+        let Some(bucket) = self.bucket_by_name(name)? else {
+            return refuse(Code::NoSuchBucket, format!("bucket {name} does not exist"));
+        };
+        for (tag, what) in [(Tag::Version, "versions or delete markers"), (Tag::Upload, "multipart uploads")] {
+            if self.any(&keyspace::in_bucket(tag, bucket.id))? {
+                return refuse(Code::BucketNotEmpty, format!("bucket {name} still has {what}: remove them first"));
+            }
+        }
+        self.rows.delete(&keyspace::bucket_name(name))?;
+        self.remove_bucket(bucket.id)?;
+        self.root.buckets = self.root.buckets.saturating_sub(1);
+        Ok(MetaReply::Done)
+    }
+}

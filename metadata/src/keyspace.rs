@@ -1,0 +1,354 @@
+//! The whole key space of the state machine on one screen. Keys are order-preserving bytes: a tag,
+//! then big-endian numbers, fixed-length ids and terminated names. Values are in [`crate::rows`].
+//! Used by apply and reads; nothing else builds keys. Also in docs/formats/metadata-rows.md.
+//!
+//! | tag | key | value |
+//! |---|---|---|
+//! | 01 | `01` | last applied raft entry and membership |
+//! | 01 | `02` | [`crate::rows::GroupRow`]: commit clock |
+//! | 01 | `03` | [`crate::rows::RootRow`]: epochs, allocators |
+//! | 01 | `04` | [`crate::rows::DataRow`]: commit sequence, counters, right edge of the log |
+//! | 01 | `05` | cluster map |
+//! | 10 | bucket name | bucket id |
+//! | 11 | bucket id | bucket row |
+//! | 12 | lease | lease row |
+//! | 13 | lease, sequence | remembered reply |
+//! | 20 | bucket, key, !commit sequence | version row, newest first |
+//! | 21 | bucket, key | what a listing shows of the current version; no row for a delete marker |
+//! | 22 | bucket, key | key row: events so far, newest and null version; outlives the versions |
+//! | 30 | bucket, key, upload | upload row |
+//! | 31 | upload, part number | part |
+//! | 32 | upload | result of a completed upload |
+//! | 33 | completion time, upload | index of 32 by age |
+//! | 40 | PG, pack, owner | reference |
+//! | 41 | pack | pack row |
+//! | 42 | owner, pack | pack of an owner whose inline manifest does not name it |
+//! | 43 | start epoch, owner | owner whose references were staged and not yet committed |
+//! | 50 | log, index | record and salt |
+//! | 51 | log, level, tile | hashes |
+
+use stele_types::ids::{
+    BucketId, CommandSequence, CommitSeq, Epoch, LeaseId, LogIndex, OwnerId, PackId, PgId, UploadId,
+};
+
+/// First byte of a key: which table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Tag {
+    /// Singletons.
+    Single = 0x01,
+    /// Buckets by name.
+    BucketName = 0x10,
+    /// Buckets by id.
+    Bucket = 0x11,
+    /// Leases.
+    Lease = 0x12,
+    /// Remembered replies.
+    Reply = 0x13,
+    /// Versions.
+    Version = 0x20,
+    /// Current versions, for listings.
+    Current = 0x21,
+    /// What outlives a key's versions.
+    Key = 0x22,
+    /// Uploads.
+    Upload = 0x30,
+    /// Parts.
+    Part = 0x31,
+    /// Results of completed uploads.
+    Completed = 0x32,
+    /// Completed uploads by age.
+    CompletedAt = 0x33,
+    /// References.
+    Reference = 0x40,
+    /// Pack rows.
+    Pack = 0x41,
+    /// Packs by owner.
+    OwnerPack = 0x42,
+    /// Staged owners.
+    Staged = 0x43,
+    /// Records of the evidence log.
+    Record = 0x50,
+    /// Tiles of the evidence log.
+    Tile = 0x51,
+}
+
+/// The one evidence log of the one group.
+pub const LOG_ID: u32 = 0;
+
+/// Applied state.
+pub const APPLIED: [u8; 2] = [Tag::Single as u8, 1];
+/// Group row.
+pub const GROUP: [u8; 2] = [Tag::Single as u8, 2];
+/// Root row.
+pub const ROOT: [u8; 2] = [Tag::Single as u8, 3];
+/// Data row.
+pub const DATA: [u8; 2] = [Tag::Single as u8, 4];
+/// Cluster map.
+pub const MAP: [u8; 2] = [Tag::Single as u8, 5];
+
+/// Ends a name inside a key. Names escape 0x00 as 0x00 0xff, so the terminator sorts before every
+/// longer name and no name contains it.
+const TERMINATOR: [u8; 2] = [0x00, 0x01];
+
+fn key(tag: Tag, parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    out.push(tag as u8);
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    out
+}
+
+/// All rows of one table.
+pub fn table(tag: Tag) -> (Vec<u8>, Vec<u8>) {
+    (vec![tag as u8], vec![tag as u8 + 1])
+}
+
+/// The least key greater than every key that starts with `prefix`. Prefixes start with a tag, so
+/// they are never all 0xff.
+pub fn successor(prefix: &[u8]) -> Vec<u8> {
+    let mut out = prefix.to_vec();
+    while let Some(last) = out.pop() {
+        if last < 0xff {
+            out.push(last + 1);
+            break;
+        }
+    }
+    out
+}
+
+fn escape_into(out: &mut Vec<u8>, name: &str) {
+    for byte in name.as_bytes() {
+        out.push(*byte);
+        if *byte == 0 {
+            out.push(0xff);
+        }
+    }
+}
+
+/// Tag and bucket: all rows of a bucket in one table.
+pub fn in_bucket(tag: Tag, bucket: BucketId) -> Vec<u8> {
+    key(tag, &[&bucket.0.to_be_bytes()])
+}
+
+/// All rows whose name starts with `prefix`.
+pub fn name_prefix(tag: Tag, bucket: BucketId, prefix: &str) -> Vec<u8> {
+    let mut out = in_bucket(tag, bucket);
+    escape_into(&mut out, prefix);
+    out
+}
+
+/// All rows of exactly this name.
+pub fn named(tag: Tag, bucket: BucketId, name: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len() + 27);
+    out.push(tag as u8);
+    out.extend_from_slice(&bucket.0.to_be_bytes());
+    escape_into(&mut out, name);
+    out.extend_from_slice(&TERMINATOR);
+    out
+}
+
+/// Splits a key of a bucket's table into name and what follows it. `None` if it is not one.
+pub fn split_name(row_key: &[u8]) -> Option<(std::borrow::Cow<'_, str>, &[u8])> {
+    let body = row_key.get(9..)?;
+    let first_zero = body.iter().position(|byte| *byte == 0)?;
+    if body.get(first_zero + 1) == Some(&TERMINATOR[1]) {
+        let name = std::str::from_utf8(&body[..first_zero]).ok()?;
+        return Some((name.into(), &body[first_zero + 2..]));
+    }
+    let mut name = Vec::with_capacity(body.len());
+    let mut rest = body;
+    loop {
+        match rest {
+            [0x00, 0xff, tail @ ..] => {
+                name.push(0);
+                rest = tail;
+            }
+            [0x00, 0x01, tail @ ..] => return Some((String::from_utf8(name).ok()?.into(), tail)),
+            [0x00, ..] | [] => return None,
+            [byte, tail @ ..] => {
+                name.push(*byte);
+                rest = tail;
+            }
+        }
+    }
+}
+
+/// Bucket by name.
+pub fn bucket_name(name: &str) -> Vec<u8> {
+    key(Tag::BucketName, &[name.as_bytes()])
+}
+
+/// Bucket by id.
+pub fn bucket(id: BucketId) -> Vec<u8> {
+    key(Tag::Bucket, &[&id.0.to_be_bytes()])
+}
+
+/// Lease.
+pub fn lease(id: LeaseId) -> Vec<u8> {
+    key(Tag::Lease, &[&id.0.to_be_bytes()])
+}
+
+/// Remembered reply.
+pub fn reply(lease: LeaseId, sequence: CommandSequence) -> Vec<u8> {
+    key(Tag::Reply, &[&lease.0.to_be_bytes(), &sequence.0.to_be_bytes()])
+}
+
+/// All remembered replies of a lease.
+pub fn replies(lease: LeaseId) -> Vec<u8> {
+    key(Tag::Reply, &[&lease.0.to_be_bytes()])
+}
+
+/// Version.
+pub fn version(bucket: BucketId, name: &str, seq: CommitSeq) -> Vec<u8> {
+    let mut out = named(Tag::Version, bucket, name);
+    out.extend_from_slice(&(!seq.0).to_be_bytes());
+    out
+}
+
+/// Commit sequence from what follows the name in a version's key.
+pub fn version_seq(rest: &[u8]) -> Option<CommitSeq> {
+    Some(CommitSeq(!u64::from_be_bytes(rest.try_into().ok()?)))
+}
+
+/// Upload.
+pub fn upload(bucket: BucketId, name: &str, id: UploadId) -> Vec<u8> {
+    let mut out = named(Tag::Upload, bucket, name);
+    out.extend_from_slice(id.as_bytes());
+    out
+}
+
+/// Upload id from what follows the name in an upload's key.
+pub fn upload_id(rest: &[u8]) -> Option<UploadId> {
+    Some(UploadId::from_bytes(rest.try_into().ok()?))
+}
+
+/// Part.
+pub fn part(upload: UploadId, number: u16) -> Vec<u8> {
+    key(Tag::Part, &[upload.as_bytes(), &number.to_be_bytes()])
+}
+
+/// All parts of an upload.
+pub fn parts(upload: UploadId) -> Vec<u8> {
+    key(Tag::Part, &[upload.as_bytes()])
+}
+
+/// Result of a completed upload.
+pub fn completed(upload: UploadId) -> Vec<u8> {
+    key(Tag::Completed, &[upload.as_bytes()])
+}
+
+/// Index of completed uploads by age.
+pub fn completed_at(time: u64, upload: UploadId) -> Vec<u8> {
+    key(Tag::CompletedAt, &[&time.to_be_bytes(), upload.as_bytes()])
+}
+
+/// Reads back [`completed_at`].
+pub fn split_completed_at(row_key: &[u8]) -> Option<(u64, UploadId)> {
+    let (time, upload) = row_key.get(1..)?.split_at_checked(8)?;
+    Some((u64::from_be_bytes(time.try_into().ok()?), UploadId::from_bytes(upload.try_into().ok()?)))
+}
+
+/// Reference.
+pub fn reference(pg: PgId, pack: &PackId, owner: &OwnerId) -> Vec<u8> {
+    key(Tag::Reference, &[&pg.0.to_be_bytes(), pack.as_bytes(), owner.as_bytes()])
+}
+
+/// All references to a pack.
+pub fn references(pg: PgId, pack: &PackId) -> Vec<u8> {
+    key(Tag::Reference, &[&pg.0.to_be_bytes(), pack.as_bytes()])
+}
+
+/// All references within a PG.
+pub fn references_of(pg: PgId) -> Vec<u8> {
+    key(Tag::Reference, &[&pg.0.to_be_bytes()])
+}
+
+/// Pack from the key of a reference.
+pub fn referenced_pack(row_key: &[u8]) -> Option<PackId> {
+    Some(PackId::from_bytes(row_key.get(5..37)?.try_into().ok()?))
+}
+
+/// Pack row.
+pub fn pack(id: &PackId) -> Vec<u8> {
+    key(Tag::Pack, &[id.as_bytes()])
+}
+
+/// Pack of an owner.
+pub fn owner_pack(owner: &OwnerId, pack: &PackId) -> Vec<u8> {
+    key(Tag::OwnerPack, &[owner.as_bytes(), pack.as_bytes()])
+}
+
+/// All packs listed for an owner.
+pub fn owner_packs(owner: &OwnerId) -> Vec<u8> {
+    key(Tag::OwnerPack, &[owner.as_bytes()])
+}
+
+/// Pack from the key of an owner's pack.
+pub fn pack_of_owner(row_key: &[u8]) -> Option<PackId> {
+    Some(PackId::from_bytes(row_key.get(17..)?.try_into().ok()?))
+}
+
+/// Staged owner.
+pub fn staged(epoch: Epoch, owner: &OwnerId) -> Vec<u8> {
+    key(Tag::Staged, &[&epoch.0.to_be_bytes(), owner.as_bytes()])
+}
+
+/// Owner from the key of a staged owner.
+pub fn staged_owner(row_key: &[u8]) -> Option<OwnerId> {
+    Some(OwnerId::from_bytes(row_key.get(9..)?.try_into().ok()?))
+}
+
+/// Record.
+pub fn record(index: LogIndex) -> Vec<u8> {
+    key(Tag::Record, &[&LOG_ID.to_be_bytes(), &index.0.to_be_bytes()])
+}
+
+/// Tile.
+pub fn tile(level: u8, index: u64) -> Vec<u8> {
+    key(Tag::Tile, &[&LOG_ID.to_be_bytes(), &[level], &index.to_be_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::test_runner::RngSeed;
+    use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
+
+    use super::*;
+
+    #[test]
+    fn successors() {
+        assert_eq!(successor(&[1, 2]), [1, 3]);
+        assert_eq!(successor(&[1, 0xff, 0xff]), [2]);
+    }
+
+    #[test]
+    fn damaged_names_are_refused() {
+        let b = BucketId(1);
+        let good = named(Tag::Version, b, "a\0b");
+        assert_eq!(split_name(&good).unwrap(), ("a\0b".into(), &[][..]));
+        for cut in 0..good.len() {
+            assert!(split_name(&good[..cut]).is_none(), "cut at {cut}");
+        }
+        let mut not_utf8 = in_bucket(Tag::Version, b);
+        not_utf8.extend_from_slice(&[0xff, 0x00, 0x01]);
+        assert!(split_name(&not_utf8).is_none());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+
+        #[test]
+        fn names_keep_their_order(a in "[\0\u{1}a-c\u{ff}\u{10ffff}]{0,6}", b in "[\0\u{1}a-c\u{ff}\u{10ffff}]{0,6}") {
+            let row = |name: &str, seq| version(BucketId(3), name, CommitSeq(seq));
+            prop_assert_eq!(row(&a, 5).cmp(&row(&b, 5)), a.as_bytes().cmp(b.as_bytes()));
+            prop_assert!(row(&a, 6) < row(&a, 5), "newest first");
+            prop_assert_eq!(row(&a, 1).starts_with(&name_prefix(Tag::Version, BucketId(3), &b)), a.starts_with(b.as_str()));
+            let key = row(&a, 5);
+            let (name, rest) = split_name(&key).unwrap();
+            prop_assert_eq!(name.as_ref(), a.as_str());
+            prop_assert_eq!(version_seq(rest), Some(CommitSeq(5)));
+        }
+    }
+}

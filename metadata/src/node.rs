@@ -1,0 +1,214 @@
+//! A metadata node: opens log and state machine, starts the raft group, answers requests.
+//!
+//! Commands are stamped with this node's clock and go through raft; reads are linearizable
+//! (ReadIndex), then answered from one consistent view of the rows.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use stele_rpc::error::{Code, RpcError};
+use stele_rpc::meta::{CommandEnvelope, MetaReply, MetaRequest, MetaStatus};
+use stele_rpc::transport::{Message, Reply, Request, Response, Service};
+use stele_types::ids::NodeId;
+use stele_types::limits::RAFT_ENTRY_BYTES_MAX;
+use stele_types::seam::Clock;
+use tokio::sync::watch;
+
+use crate::config::MetadataConfig;
+use crate::kv::{MetaKv, RedbKv};
+use crate::media::{Counted, Storage};
+use crate::metrics::MetadataMetrics;
+use crate::raft::{Group, GroupParts, LogStore, LogTuning, StateMachine};
+use crate::reads;
+use crate::rows;
+
+/// The one raft group of a node, until data groups are split off the root group.
+const GROUP: u32 = 0;
+
+/// A metadata node can't open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The raft log or the group.
+    #[error("metadata node: {0}")]
+    Io(#[from] io::Error),
+    /// The state machine's store.
+    #[error("metadata node: {0}")]
+    Store(#[from] crate::kv::KvError),
+}
+
+/// A running metadata node.
+pub struct MetadataNode {
+    group: Group,
+    kv: Arc<dyn MetaKv>,
+    clock: Arc<dyn Clock>,
+    metrics: MetadataMetrics,
+    log_syncs: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for MetadataNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MetadataNode").field("applied", &self.group.applied()).finish_non_exhaustive()
+    }
+}
+
+impl MetadataNode {
+    /// Opens the node on its media, founds the group if it is new, and waits until this node leads
+    /// and has applied everything it ever acknowledged.
+    ///
+    /// # Errors
+    /// The media fail or belong to another node, or the group is not ready in time.
+    pub async fn open(config: MetadataConfig, storage: Storage, clock: Arc<dyn Clock>) -> Result<Arc<Self>, OpenError> {
+        let log_syncs = Arc::new(AtomicU64::new(0));
+        let log_backend = Box::new(Counted { inner: storage.raft_log, syncs: Arc::clone(&log_syncs) });
+        let tuning = LogTuning {
+            node: config.node.0,
+            group: GROUP,
+            cache_bytes: config.log_cache_bytes,
+            executor: config.executor,
+        };
+        let (state, cache) = (storage.state, config.state_cache_bytes);
+        let opened = config
+            .executor
+            .blocking(move || Ok::<_, OpenError>(Arc::new(RedbKv::open(state, cache)?)))
+            .await?;
+        let kv: Arc<dyn MetaKv> = opened?;
+        let log = LogStore::open(log_backend, tuning)?;
+        let (report, progress) = watch::channel(0);
+        let state_machine = StateMachine::open(Arc::clone(&kv), config.options, config.executor, report)?;
+        let parts = GroupParts {
+            node: config.node.0,
+            log,
+            state_machine,
+            progress,
+            snapshot_every: config.snapshot_every,
+        };
+        let group = Group::start(parts).await?;
+        group.ready(config.ready_timeout).await?;
+        Ok(Arc::new(Self { group, kv, clock, metrics: MetadataMetrics::default(), log_syncs }))
+    }
+
+    /// Metrics, to be registered by the process.
+    pub fn metrics(&self) -> &MetadataMetrics {
+        &self.metrics
+    }
+
+    /// Becomes `Some(why)` when the group can't go on. The process must then exit: nothing is retried,
+    /// and every later request fails.
+    pub fn fatal(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.group.fatal()
+    }
+
+    /// Syncs the state machine and purges the log now. For tests and operators; it happens by itself.
+    ///
+    /// # Errors
+    /// The group has stopped.
+    pub async fn compact_log(&self) -> io::Result<()> {
+        self.group.snapshot().await
+    }
+
+    /// Transactions of the raft log so far, one fsync each, and the entries they held.
+    pub fn log_counts(&self) -> (u64, u64) {
+        self.group.log_counts()
+    }
+
+    /// A consistent view of all rows, for backups and tests.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn view(&self) -> Result<crate::kv::View, crate::kv::KvError> {
+        self.kv.view()
+    }
+
+    /// Stops: waits for raft to end, syncs the rows (so that the next start is quick) and releases
+    /// the media. Requests then fail.
+    ///
+    /// # Errors
+    /// The rows could not be synced; the log still holds what they miss.
+    pub async fn shutdown(&self) -> Result<(), crate::kv::KvError> {
+        self.group.stop().await;
+        let synced = self.kv.sync();
+        self.kv.close();
+        synced
+    }
+
+    /// Stops without syncing anything, as a crash would. For simulators.
+    pub async fn abandon(&self) {
+        self.group.stop().await;
+        self.kv.close();
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// The request is refused, this node does not lead, or the group has stopped.
+    pub async fn answer(&self, request: MetaRequest) -> Result<MetaReply, RpcError> {
+        match request {
+            MetaRequest::Command(envelope) => self.command(&envelope).await,
+            read => self.read(&read).await,
+        }
+    }
+
+    async fn command(&self, envelope: &CommandEnvelope) -> Result<MetaReply, RpcError> {
+        let bytes = rows::encode_named(envelope);
+        if bytes.len() > RAFT_ENTRY_BYTES_MAX {
+            let detail = format!("the command has {} bytes, at most {RAFT_ENTRY_BYTES_MAX} fit: split it", bytes.len());
+            return Err(RpcError::new(Code::Malformed, detail));
+        }
+        self.metrics.commands.inc();
+        let begun = self.clock.monotonic_micros();
+        let answer = self.group.propose(self.clock.unix_millis(), Bytes::from(bytes)).await;
+        let micros = self.clock.monotonic_micros().saturating_sub(begun);
+        self.metrics.command_seconds.observe(std::time::Duration::from_micros(micros).as_secs_f64());
+        if answer.is_err() {
+            self.metrics.command_errors.inc();
+        }
+        self.note_progress();
+        answer
+    }
+
+    async fn read(&self, request: &MetaRequest) -> Result<MetaReply, RpcError> {
+        self.group.linearize().await?;
+        self.metrics.reads.inc();
+        let view = self.kv.view().map_err(|error| RpcError::new(Code::Internal, error.to_string()))?;
+        match reads::read(&*view, request)? {
+            MetaReply::Status(status) => Ok(MetaReply::Status(Box::new(self.complete(*status)))),
+            other => Ok(other),
+        }
+    }
+
+    fn complete(&self, status: MetaStatus) -> MetaStatus {
+        self.note_progress();
+        self.metrics.log_size.set(i64::try_from(status.log_size).unwrap_or(i64::MAX));
+        MetaStatus {
+            leader: self.group.is_leader(),
+            applied: self.group.applied(),
+            raft_fsyncs: self.log_syncs.load(Ordering::Relaxed),
+            ..status
+        }
+    }
+
+    fn note_progress(&self) {
+        let syncs = self.log_syncs.load(Ordering::Relaxed);
+        self.metrics.raft_fsyncs.set(i64::try_from(syncs).unwrap_or(i64::MAX));
+        self.metrics.applied.set(i64::try_from(self.group.applied()).unwrap_or(i64::MAX));
+    }
+}
+
+#[async_trait]
+impl Service for MetadataNode {
+    async fn serve(&self, _from: NodeId, request: Request) -> Result<Response, RpcError> {
+        match request.message {
+            Message::Meta(request) => {
+                let reply = self.answer(request).await?;
+                Ok(Response { reply: Reply::Meta(reply), body: Bytes::new() })
+            }
+            Message::Storage(_) => Err(RpcError::new(Code::Malformed, "this node serves metadata, not storage")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

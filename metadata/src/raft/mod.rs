@@ -1,0 +1,21 @@
+//! Everything that knows openraft: type configuration, log store, state machine adapter, network.
+//! The rest of the crate sees [`Group`] only, so that a change of openraft's interface ends here.
+
+mod group;
+mod log_store;
+mod log_writer;
+mod network;
+mod runtime;
+mod snapshot_handle;
+mod state_machine;
+mod types;
+
+pub(crate) use group::{Group, GroupParts};
+pub(crate) use log_store::{LogStore, LogTuning};
+pub use runtime::seed_thread;
+pub(crate) use state_machine::StateMachine;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) use tests::stored_entries;

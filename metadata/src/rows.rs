@@ -1,0 +1,333 @@
+//! Values of the state machine's rows: positional MessagePack, fields only ever appended, with
+//! defaults. Keys and tables: [`crate::keyspace`]. Remembered replies, and envelopes in the raft log,
+//! are messages: MessagePack with field names.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use stele_rpc::error::RpcError;
+use stele_rpc::meta::{ListedKey, MetaReply};
+use stele_types::ids::{
+    BodyHash, BucketId, CommandSequence, CommitSeq, Epoch, LeaseId, LogIndex, NodeId, ObjectRoot, OwnerId, UploadId,
+    VersionId,
+};
+use stele_types::manifest::Manifest;
+use stele_types::object::{
+    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, StoredHeaders, Upload, Version,
+};
+use stele_types::seam::UnixMillis;
+
+use crate::kv::{KvError, KvRead, KvResult};
+
+/// Encodes a row.
+pub fn encode<T: Serialize>(row: &T) -> Vec<u8> {
+    rmp_serde::to_vec(row).expect("rows hold only types that MessagePack can express")
+}
+
+/// Encodes a message with field names.
+pub fn encode_named<T: Serialize>(message: &T) -> Vec<u8> {
+    rmp_serde::to_vec_named(message).expect("messages hold only types that MessagePack can express")
+}
+
+/// Decodes a row or message found under `key`.
+///
+/// # Errors
+/// The bytes are damaged.
+pub fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> KvResult<T> {
+    rmp_serde::from_slice(bytes).map_err(|error| corrupt(key, error.to_string()))
+}
+
+/// A damaged row.
+pub fn corrupt(key: &[u8], cause: impl Into<String>) -> KvError {
+    KvError::Corrupt { table: key.first().copied().unwrap_or(0), cause: cause.into() }
+}
+
+/// Reads and decodes one row.
+///
+/// # Errors
+/// The engine failed or the row is damaged.
+pub fn load<T: DeserializeOwned>(rows: &(impl KvRead + ?Sized), key: &[u8]) -> KvResult<Option<T>> {
+    rows.get(key)?.map(|bytes| decode(key, &bytes)).transpose()
+}
+
+/// State of the group.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// Highest commit time given so far.
+    pub last_time: UnixMillis,
+}
+
+/// State of the root part.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RootRow {
+    /// Current epoch; writes that begin now are stamped with it.
+    pub epoch: Epoch,
+    /// Highest fenced epoch.
+    pub fence: Epoch,
+    /// Next bucket id.
+    pub next_bucket: u64,
+    /// Next lease id.
+    pub next_lease: u64,
+    /// Buckets that exist.
+    pub buckets: u64,
+}
+
+impl Default for RootRow {
+    /// Epochs begin at 1, so that fence 0 refuses nothing.
+    fn default() -> Self {
+        Self { epoch: Epoch(1), fence: Epoch(0), next_bucket: 1, next_lease: 1, buckets: 0 }
+    }
+}
+
+/// State of the data part.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DataRow {
+    /// Last commit sequence given.
+    pub commit_seq: CommitSeq,
+    /// Versions that exist, markers included.
+    pub versions: u64,
+    /// Bytes of all versions.
+    pub logical_bytes: u64,
+    /// Entries of the evidence log.
+    pub log_size: u64,
+    /// Right edge of the evidence log, largest subtree first.
+    pub log_edge: Vec<HashRow>,
+}
+
+/// A hash as MessagePack `bin`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HashRow(pub [u8; 32]);
+
+impl Serialize for HashRow {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for HashRow {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let bytes = bytes::Bytes::deserialize(d)?;
+        let hash = bytes.as_ref().try_into().map_err(|_| serde::de::Error::custom("a hash has 32 bytes"))?;
+        Ok(Self(hash))
+    }
+}
+
+/// A lease.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LeaseRow {
+    /// Its gateway.
+    pub node: NodeId,
+    /// Commit time at which it expires.
+    pub expires: UnixMillis,
+    /// Lowest start epoch still open; only ever rises.
+    pub lowest_epoch: Epoch,
+    /// Replies below this sequence are forgotten.
+    pub lowest_sequence: CommandSequence,
+}
+
+/// A remembered reply.
+pub type ReplyRow = Result<MetaReply, RpcError>;
+
+/// A version.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VersionRow {
+    /// Second half of the version id; the first is in the key.
+    pub nonce: u64,
+    /// Written while versioning was unset or suspended.
+    pub null_version: bool,
+    /// A delete marker.
+    pub delete_marker: bool,
+    /// Commit time.
+    pub modified: UnixMillis,
+    /// Log entry of its creation.
+    pub log_index: LogIndex,
+    /// Owner of its references.
+    pub owner: OwnerId,
+    /// Bytes.
+    pub len: u64,
+    /// ETag.
+    pub etag: ETag,
+    /// Object root.
+    pub root: ObjectRoot,
+    /// Whole-body BLAKE3.
+    pub body_hash: Option<BodyHash>,
+    /// Checksums to give back.
+    pub checksums: Vec<Checksum>,
+    /// Headers to give back.
+    pub headers: Box<StoredHeaders>,
+    /// Lengths of parts.
+    pub part_lens: Vec<u64>,
+    /// Where its bytes are.
+    pub manifest: Manifest,
+}
+
+impl VersionRow {
+    /// The version as the gateway sees it.
+    pub fn into_version(self, seq: CommitSeq) -> Version {
+        Version {
+            id: VersionId { commit_seq: seq, nonce: self.nonce },
+            null_version: self.null_version,
+            delete_marker: self.delete_marker,
+            modified: self.modified,
+            owner: self.owner,
+            attributes: Attributes {
+                len: self.len,
+                etag: self.etag,
+                root: self.root,
+                body_hash: self.body_hash,
+                checksums: self.checksums,
+                headers: self.headers,
+                part_lens: self.part_lens,
+            },
+            manifest: self.manifest,
+            log_index: self.log_index,
+        }
+    }
+
+    /// What a listing shows.
+    pub fn listed(&self, key: &str, seq: CommitSeq, latest: bool) -> ListedKey {
+        ListedKey {
+            key: key.to_owned(),
+            id: VersionId { commit_seq: seq, nonce: self.nonce },
+            null_version: self.null_version,
+            latest,
+            delete_marker: self.delete_marker,
+            modified: self.modified,
+            len: self.len,
+            etag: etag_text(self.etag),
+            checksums: self.checksums.iter().map(|c| (c.algorithm, c.kind)).collect(),
+        }
+    }
+}
+
+/// What a listing shows of the current version of a key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CurrentRow {
+    /// The version.
+    pub id: VersionId,
+    /// Shown as `null`.
+    pub null_version: bool,
+    /// Commit time.
+    pub modified: UnixMillis,
+    /// Bytes.
+    pub len: u64,
+    /// First half of the ETag's MD5: numbers decode without an allocation, and listings decode many.
+    pub md5_high: u64,
+    /// Second half.
+    pub md5_low: u64,
+    /// Parts of a multipart object; 0 for a body that came in one stream.
+    pub parts: u16,
+    /// Checksums known.
+    pub checksums: Vec<(ChecksumAlgorithm, ChecksumType)>,
+}
+
+impl CurrentRow {
+    /// From the version it describes.
+    pub fn of(row: &VersionRow, seq: CommitSeq) -> Self {
+        Self {
+            id: VersionId { commit_seq: seq, nonce: row.nonce },
+            null_version: row.null_version,
+            modified: row.modified,
+            len: row.len,
+            md5_high: u64::try_from(row.etag.md5 >> 64).expect("64 bits remain"),
+            md5_low: u64::try_from(row.etag.md5 & u128::from(u64::MAX)).expect("masked to 64 bits"),
+            parts: row.etag.parts,
+            checksums: row.checksums.iter().map(|c| (c.algorithm, c.kind)).collect(),
+        }
+    }
+
+    /// The ETag.
+    pub fn etag(&self) -> ETag {
+        ETag { md5: u128::from(self.md5_high) << 64 | u128::from(self.md5_low), parts: self.parts }
+    }
+
+    /// What a listing shows.
+    pub fn into_listed(self, key: String) -> ListedKey {
+        let etag = etag_text(self.etag());
+        ListedKey {
+            key,
+            id: self.id,
+            null_version: self.null_version,
+            latest: true,
+            delete_marker: false,
+            modified: self.modified,
+            len: self.len,
+            etag,
+            checksums: self.checksums,
+        }
+    }
+}
+
+/// The ETag as text, as its `Display` prints it, without the formatting machinery.
+fn etag_text(etag: ETag) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    if etag.parts > 0 {
+        return etag.to_string();
+    }
+    let mut text = String::with_capacity(32);
+    for byte in etag.md5.to_be_bytes() {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// What outlives a key's versions.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// Events of this key so far.
+    pub events: u64,
+    /// Log entry of the last one.
+    pub last_entry: Option<LogIndex>,
+    /// Newest version, markers included.
+    pub newest: Option<CommitSeq>,
+    /// Null version.
+    pub null: Option<CommitSeq>,
+}
+
+/// A multipart upload.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UploadRow {
+    /// Commit time of its creation.
+    pub initiated: UnixMillis,
+    /// Headers to give back.
+    pub headers: Box<StoredHeaders>,
+    /// Checksum choice.
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+}
+
+impl UploadRow {
+    /// The upload as the gateway sees it.
+    pub fn into_upload(self, id: UploadId, key: String) -> Upload {
+        Upload { id, key, initiated: self.initiated, headers: self.headers, checksum: self.checksum }
+    }
+}
+
+/// One entry of the evidence log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RecordRow {
+    /// Exact record bytes.
+    pub record: bytes::Bytes,
+    /// Salt; removed when a record is shredded.
+    pub salt: Option<stele_types::ids::Salt>,
+}
+
+/// Position of a lease's command, for the reply cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplyKey {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The sequence.
+    pub sequence: CommandSequence,
+}
+
+/// Where a key's rows are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyAt<'a> {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The key.
+    pub key: &'a str,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! Rows as a byte stream: what a backup holds and what a peer is sent. Frames of rows in key order,
+//! each with its BLAKE3, and an end frame that counts the rows, so that a cut, flipped or reordered
+//! stream is refused before it replaces anything.
+//!
+//! Frame: u32le length of the body (0 ends the stream) | body | 32-byte BLAKE3 over frame number, then
+//! body. Body: rows, each u32le key length | key | u32le value length | value. The end frame's body
+//! is replaced by u64le row count.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::ops::ControlFlow;
+
+use crate::kv::{KEYS_END, KvError, KvRead, KvResult, Visit};
+
+/// First bytes of a stream: magic and version.
+const MAGIC: &[u8; 8] = b"STELESN1";
+/// Body bytes after which a frame is closed.
+const FRAME_BYTES: usize = 1 << 20;
+/// Largest body a reader accepts: one frame and one largest row.
+const FRAME_BYTES_MAX: usize = 4 << 20;
+
+/// A stream can't be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] KvError),
+    /// The other end failed.
+    #[error("snapshot stream: {0}")]
+    Io(#[from] std::io::Error),
+    /// The stream is not what was written.
+    #[error("snapshot stream: {0}; fetch it again")]
+    Damaged(&'static str),
+}
+
+/// Writes all rows of a view; returns how many.
+///
+/// # Errors
+/// The store or the sink failed.
+pub fn write(rows: &dyn KvRead, sink: &mut dyn Write) -> Result<u64, SnapshotError> {
+    sink.write_all(MAGIC)?;
+    let mut frames = Frames { sink, number: 0, body: Vec::with_capacity(FRAME_BYTES + 4096) };
+    let mut count = 0u64;
+    let mut failed = None;
+    rows.scan(&[], &KEYS_END, &mut |key, value| {
+        count += 1;
+        match frames.row(key, value) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    failed.map_or(Ok(()), Err)?;
+    frames.end(count)?;
+    Ok(count)
+}
+
+struct Frames<'a> {
+    sink: &'a mut dyn Write,
+    number: u64,
+    body: Vec<u8>,
+}
+
+fn frame_hash(number: u64, body: &[u8]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&number.to_le_bytes()).update(body);
+    hasher.finalize()
+}
+
+fn length(bytes: &[u8]) -> Result<[u8; 4], std::io::Error> {
+    let len = u32::try_from(bytes.len()).map_err(|_| std::io::Error::other("a row is larger than 4 GiB"))?;
+    Ok(len.to_le_bytes())
+}
+
+impl Frames<'_> {
+    fn row(&mut self, key: &[u8], value: &[u8]) -> std::io::Result<()> {
+        for part in [key, value] {
+            self.body.extend_from_slice(&length(part)?);
+            self.body.extend_from_slice(part);
+        }
+        if self.body.len() >= FRAME_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        if self.body.is_empty() {
+            return Ok(());
+        }
+        self.sink.write_all(&length(&self.body)?)?;
+        self.sink.write_all(&self.body)?;
+        self.sink.write_all(frame_hash(self.number, &self.body).as_bytes())?;
+        self.number += 1;
+        self.body.clear();
+        Ok(())
+    }
+
+    fn end(mut self, count: u64) -> std::io::Result<()> {
+        self.flush()?;
+        let body = count.to_le_bytes();
+        self.sink.write_all(&0u32.to_le_bytes())?;
+        self.sink.write_all(&body)?;
+        self.sink.write_all(frame_hash(self.number, &body).as_bytes())?;
+        self.sink.flush()
+    }
+}
+
+/// Rows of a stream that was read and checked to its end.
+#[derive(Debug, Default)]
+pub struct Restored(BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl Restored {
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl KvRead for Restored {
+    fn get(&self, key: &[u8]) -> KvResult<Option<Vec<u8>>> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> KvResult<()> {
+        if from < to {
+            for (key, value) in self.0.range(from.to_vec()..to.to_vec()) {
+                if visit(key, value).is_break() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a whole stream into memory and checks it; install it with
+/// [`crate::kv::MetaKv::replace_all`].
+///
+/// # Errors
+/// The source failed, or the stream is not what [`write`] wrote.
+pub fn read(source: &mut dyn Read) -> Result<Restored, SnapshotError> {
+    let mut magic = [0u8; 8];
+    source.read_exact(&mut magic)?;
+    if &magic != MAGIC {
+        return Err(SnapshotError::Damaged("it does not begin like a snapshot of this version"));
+    }
+    let mut restored = Restored::default();
+    for number in 0u64.. {
+        let mut len = [0u8; 4];
+        source.read_exact(&mut len)?;
+        let len = usize::try_from(u32::from_le_bytes(len)).unwrap_or(usize::MAX);
+        if len == 0 {
+            check_end(number, source, restored.0.len() as u64)?;
+            break;
+        }
+        if len > FRAME_BYTES_MAX {
+            return Err(SnapshotError::Damaged("a frame is too long"));
+        }
+        let mut body = vec![0u8; len];
+        source.read_exact(&mut body)?;
+        check_hash(number, &body, source)?;
+        read_rows(&body, &mut restored.0)?;
+    }
+    Ok(restored)
+}
+
+fn check_hash(number: u64, body: &[u8], source: &mut dyn Read) -> Result<(), SnapshotError> {
+    let mut hash = [0u8; 32];
+    source.read_exact(&mut hash)?;
+    if frame_hash(number, body) == blake3::Hash::from_bytes(hash) {
+        Ok(())
+    } else {
+        Err(SnapshotError::Damaged("a frame's hash differs"))
+    }
+}
+
+fn check_end(number: u64, source: &mut dyn Read, rows: u64) -> Result<(), SnapshotError> {
+    let mut count = [0u8; 8];
+    source.read_exact(&mut count)?;
+    check_hash(number, &count, source)?;
+    if u64::from_le_bytes(count) == rows { Ok(()) } else { Err(SnapshotError::Damaged("the number of rows differs")) }
+}
+
+fn read_rows(mut body: &[u8], rows: &mut BTreeMap<Vec<u8>, Vec<u8>>) -> Result<(), SnapshotError> {
+    fn part<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let (len, rest) = body.split_first_chunk::<4>()?;
+        let (part, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
+        *body = rest;
+        Some(part)
+    }
+    while !body.is_empty() {
+        let row = part(&mut body).and_then(|key| Some((key, part(&mut body)?)));
+        let (key, value) = row.ok_or(SnapshotError::Damaged("a row is cut"))?;
+        if rows.last_key_value().is_some_and(|(last, _)| last.as_slice() >= key) {
+            return Err(SnapshotError::Damaged("rows are out of order"));
+        }
+        rows.insert(key.to_vec(), value.to_vec());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::{MemoryKv, MetaKv};
+
+    fn filled() -> MemoryKv {
+        let kv = MemoryKv::default();
+        kv.write(&mut |txn| {
+            for i in 0..3000u32 {
+                txn.put(&[&[0x20], i.to_be_bytes().as_slice()].concat(), &vec![7; 500 + i as usize % 300])?;
+            }
+            Ok(())
+        })
+        .unwrap();
+        kv
+    }
+
+    #[test]
+    fn round_trip_into_an_empty_store() {
+        let mut stream = Vec::new();
+        let count = write(&*filled().view().unwrap(), &mut stream).unwrap();
+        assert_eq!(count, 3000);
+        let fresh = MemoryKv::default();
+        fresh.replace_all(&read(&mut stream.as_slice()).unwrap()).unwrap();
+        let mut again = Vec::new();
+        write(&*fresh.view().unwrap(), &mut again).unwrap();
+        assert_eq!(stream, again);
+    }
+
+    #[test]
+    fn cut_flipped_and_reordered_streams_are_refused() {
+        let mut stream = Vec::new();
+        write(&*filled().view().unwrap(), &mut stream).unwrap();
+        for cut in (0..stream.len()).step_by(4099) {
+            assert!(read(&mut &stream[..cut]).is_err(), "cut at {cut}");
+        }
+        for at in (0..stream.len()).step_by(4099) {
+            let mut flipped = stream.clone();
+            flipped[at] ^= 0x10;
+            assert!(read(&mut flipped.as_slice()).is_err(), "flipped at {at}");
+        }
+        let first = 8 + 4 + usize::try_from(u32::from_le_bytes(stream[8..12].try_into().unwrap())).unwrap() + 32;
+        let mut dropped = stream[..8].to_vec();
+        dropped.extend_from_slice(&stream[first..]);
+        assert!(read(&mut dropped.as_slice()).is_err(), "first frame dropped");
+    }
+}

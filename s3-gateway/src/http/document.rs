@@ -1,0 +1,262 @@
+//! Bodies that are XML documents: their digests, their idle time, and honest errors.
+//!
+//! s3s reads such a body whole, after authorisation. It does not compare Content-MD5 and checksums
+//! with it, answers 500 where the client broke off or signed another body, and waits for ever.
+//! [`Document`] sits between the connection and s3s; the fault it notes replaces s3s' answer.
+//! Bodies of objects never come here: the PUT flow checks those.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, Uri};
+use http_body::{Body, Frame, SizeHint};
+use md5::{Digest as _, Md5};
+use stele_types::object::ChecksumAlgorithm;
+use tokio::time::{Instant, Sleep};
+
+use super::guard::{Refusal, addresses_object, query_keys};
+use crate::digests::checksum_of;
+
+const CHECKSUMS: [(&str, ChecksumAlgorithm); 5] = [
+    ("x-amz-checksum-crc32", ChecksumAlgorithm::Crc32),
+    ("x-amz-checksum-crc32c", ChecksumAlgorithm::Crc32c),
+    ("x-amz-checksum-crc64nvme", ChecksumAlgorithm::Crc64Nvme),
+    ("x-amz-checksum-sha1", ChecksumAlgorithm::Sha1),
+    ("x-amz-checksum-sha256", ChecksumAlgorithm::Sha256),
+];
+
+/// What went wrong with a body; set at most once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fault(Arc<OnceLock<Refusal>>);
+
+impl Fault {
+    /// What to answer instead of what s3s makes of it.
+    pub(super) fn refusal(&self) -> Option<&Refusal> {
+        self.0.get()
+    }
+
+    fn note(&self, code: &'static str, message: &str) -> Broken {
+        let refusal = Refusal { status: 400, code, message: message.to_owned() };
+        // The first fault is the cause; later ones follow from it.
+        self.0.get_or_init(|| refusal);
+        Broken
+    }
+}
+
+/// The body can't be used; its [`Fault`] says why.
+#[derive(Debug, thiserror::Error)]
+#[error("the request body could not be read or verified")]
+pub(super) struct Broken;
+
+/// Digests that the client declared.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Declared {
+    md5: Option<Vec<u8>>,
+    payload_sha256: Option<Vec<u8>>,
+    checksums: Vec<(ChecksumAlgorithm, Vec<u8>)>,
+}
+
+/// True for requests whose body s3s reads whole.
+pub(super) fn is_document(method: &Method, uri: &Uri) -> bool {
+    method == Method::POST || (method == Method::PUT && !addresses_object(uri.path()))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Reads what the client declares of a document.
+///
+/// # Errors
+/// Digests that can't be decoded; a bulk deletion without one, as a flipped bit there deletes
+/// another key; framed documents and browser forms, which are not implemented.
+pub(super) fn declared(uri: &Uri, headers: &HeaderMap) -> Result<Declared, Refusal> {
+    let refuse = |status, code, message: &str| Err(Refusal { status, code, message: message.to_owned() });
+    if text(headers, CONTENT_TYPE.as_str()).is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/form-data")) {
+        return refuse(501, "NotImplemented", "Browser uploads by POST form are not implemented; use PUT.");
+    }
+    let payload = text(headers, "x-amz-content-sha256").unwrap_or("");
+    if payload.starts_with("STREAMING-") {
+        return refuse(501, "NotImplemented", "aws-chunked framing is implemented for objects and parts only.");
+    }
+    let mut declared =
+        Declared { payload_sha256: hex::decode(payload).ok().filter(|sha| sha.len() == 32), ..Declared::default() };
+    if let Some(md5) = text(headers, "content-md5") {
+        match STANDARD.decode(md5).ok().filter(|md5| md5.len() == 16) {
+            Some(md5) => declared.md5 = Some(md5),
+            None => return refuse(400, "InvalidDigest", "The Content-MD5 you specified is not valid."),
+        }
+    }
+    for (name, algorithm) in CHECKSUMS {
+        let Some(value) = text(headers, name) else { continue };
+        match STANDARD.decode(value) {
+            Ok(value) => declared.checksums.push((algorithm, value)),
+            Err(_) => return refuse(400, "InvalidRequest", &format!("Value for {name} header is invalid.")),
+        }
+    }
+    let deletes = query_keys(uri).any(|key| key == "delete");
+    if deletes && declared.md5.is_none() && declared.checksums.is_empty() {
+        let message = "Missing required header for this request: Content-MD5 or x-amz-checksum-*.";
+        return refuse(400, "InvalidRequest", message);
+    }
+    // Of Complete, x-amz-checksum-* describe the object, not this document.
+    if query_keys(uri).any(|key| key == "uploadId") {
+        declared.checksums.clear();
+    }
+    Ok(declared)
+}
+
+/// A document on its way to s3s.
+pub(super) struct Document<B> {
+    inner: B,
+    /// `None` once compared.
+    declared: Option<Declared>,
+    seen: Vec<Bytes>,
+    idle: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    fault: Fault,
+}
+
+impl<B> Document<B> {
+    pub(super) fn new(inner: B, declared: Declared, idle: Duration, fault: Fault) -> Self {
+        Self { inner, declared: Some(declared), seen: Vec::new(), idle, timer: None, fault }
+    }
+
+    fn compare(&mut self) -> Result<(), Broken> {
+        let Some(declared) = self.declared.take() else { return Ok(()) };
+        let seen = std::mem::take(&mut self.seen).concat();
+        if declared.md5.is_some_and(|md5| md5 != Md5::digest(&seen).as_slice()) {
+            return Err(self.fault.note("BadDigest", "The Content-MD5 you specified did not match what we received."));
+        }
+        for (algorithm, value) in declared.checksums {
+            if checksum_of(algorithm, &seen) != value {
+                let message = format!("The {algorithm:?} checksum you specified did not match what we received.");
+                return Err(self.fault.note("BadDigest", &message));
+            }
+        }
+        let sha256 = declared.payload_sha256;
+        if sha256.is_some_and(|sha256| checksum_of(ChecksumAlgorithm::Sha256, &seen) != sha256) {
+            let message = "The provided 'x-amz-content-sha256' header does not match what was computed.";
+            return Err(self.fault.note("XAmzContentSHA256Mismatch", message));
+        }
+        Ok(())
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        let idle = self.idle;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
+        timer.as_mut().poll(cx).map(|()| {
+            self.fault.note("RequestTimeout", "Your socket connection to the server was not read from or written to within the timeout period.")
+        })
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Document<B> {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.inner).poll_frame(cx) {
+            Poll::Pending => this.poll_idle(cx).map(|broken| Some(Err(broken))),
+            Poll::Ready(Some(Ok(frame))) => {
+                this.timer = None;
+                this.seen.extend(frame.data_ref().cloned());
+                // Readers may stop here, without asking for the end.
+                let compared = if this.inner.is_end_stream() { this.compare() } else { Ok(()) };
+                Poll::Ready(Some(compared.map(|()| frame)))
+            }
+            Poll::Ready(Some(Err(_))) => {
+                let message = "You did not provide the number of bytes specified by the Content-Length HTTP header.";
+                Poll::Ready(Some(Err(this.fault.note("IncompleteBody", message))))
+            }
+            Poll::Ready(None) => Poll::Ready(this.compare().err().map(Err)),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(5);
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| ((*name).parse().unwrap(), HeaderValue::from_str(value).unwrap())).collect()
+    }
+
+    fn refused(uri: &str, pairs: &[(&'static str, &str)]) -> Option<(u16, &'static str)> {
+        declared(&uri.parse().unwrap(), &headers(pairs)).err().map(|r| (r.status, r.code))
+    }
+
+    async fn read(body: &'static [u8], pairs: &[(&'static str, &str)]) -> Option<&'static str> {
+        let declared = declared(&"/b?delete".parse().unwrap(), &headers(pairs)).unwrap();
+        let fault = Fault::default();
+        let document = Document::new(Full::new(Bytes::from_static(body)), declared, IDLE, fault.clone());
+        let read = document.collect().await;
+        assert_eq!(read.is_err(), fault.refusal().is_some());
+        fault.refusal().map(|r| r.code)
+    }
+
+    #[test]
+    fn bulk_deletions_need_a_digest_and_other_documents_do_not() {
+        assert_eq!(refused("/b?delete", &[]), Some((400, "InvalidRequest")));
+        assert_eq!(refused("/b?delete", &[("content-md5", "xx")]), Some((400, "InvalidDigest")));
+        assert_eq!(refused("/b?delete", &[("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")]), None);
+        assert_eq!(refused("/b?delete", &[("x-amz-checksum-crc32", "AAAAAA==")]), None);
+        assert_eq!(refused("/b", &[]), None);
+        assert_eq!(refused("/b", &[("content-type", "multipart/form-data; boundary=x")]), Some((501, "NotImplemented")));
+        let framed = [("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")];
+        assert_eq!(refused("/b", &framed), Some((501, "NotImplemented")));
+    }
+
+    #[tokio::test]
+    async fn every_declared_digest_is_compared() {
+        assert_eq!(read(b"hello", &[("content-md5", "XUFAKrxLKna5cZ2REBfFkg==")]).await, None);
+        assert_eq!(read(b"hellp", &[("content-md5", "XUFAKrxLKna5cZ2REBfFkg==")]).await, Some("BadDigest"));
+        assert_eq!(read(b"", &[("x-amz-checksum-crc32", "AAAAAA==")]).await, None);
+        assert_eq!(read(b"x", &[("x-amz-checksum-crc32", "AAAAAA==")]).await, Some("BadDigest"));
+        let sha = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+        let md5 = ("content-md5", "XUFAKrxLKna5cZ2REBfFkg==");
+        assert_eq!(read(b"hello", &[md5, ("x-amz-content-sha256", sha)]).await, None);
+        let wrong = [md5, ("x-amz-content-sha256", &*"00".repeat(32))];
+        assert_eq!(read(b"hello", &wrong).await, Some("XAmzContentSHA256Mismatch"));
+    }
+
+    /// Never says anything.
+    struct Silent;
+
+    impl Body for Silent {
+        type Data = Bytes;
+        type Error = Broken;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_is_given_up() {
+        let fault = Fault::default();
+        let document = Document::new(Silent, Declared::default(), IDLE, fault.clone());
+        assert!(document.collect().await.is_err());
+        assert_eq!(fault.refusal().map(|r| r.code), Some("RequestTimeout"));
+    }
+}

@@ -1,0 +1,16 @@
+//! The HTTP side of the S3 endpoint: connections, request ids, and what must be refused before s3s
+//! sees it.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`server`] | the listener loop, limits, timeouts, graceful stop |
+//! | [`guard`] | requests that s3s would misread, refused or cleaned |
+//! | `document` | XML bodies: digests, idle time, honest errors |
+//! | `write_idle` | peers that stop reading |
+//! | [`request_id`] | ids that tie a response to the log |
+
+mod document;
+pub mod guard;
+pub mod request_id;
+pub mod server;
+mod write_idle;

@@ -1,0 +1,195 @@
+//! Serves S3 over HTTP/1.1 and HTTP/2 on a listener, until told to stop.
+//!
+//! Limits come before s3s: connections, header size, header time, idle time. Every response carries
+//! a request id. The server never looks into a body.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use s3s::Body;
+use s3s::service::S3Service;
+use stele_types::seam::Rng;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use super::document::{self, Document, Fault};
+use super::guard::{self, Refusal};
+use super::request_id::RequestId;
+use super::write_idle::WriteIdle;
+
+/// Limits of the HTTP server.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Connections at once; past it, accepting waits.
+    pub connections_max: usize,
+    /// A request's header must be complete this long after its first byte or, on a kept-alive
+    /// connection, after the last response. Bounds idle connections too.
+    pub header_timeout: Duration,
+    /// Bytes of one request's header.
+    pub header_bytes_max: usize,
+    /// Longest pause within an XML document, and longest time a peer may read nothing of an answer.
+    pub idle_max: Duration,
+    /// How long running requests may go on after a stop.
+    pub drain_max: Duration,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: 4096,
+            header_timeout: Duration::from_secs(75),
+            header_bytes_max: 64 * 1024,
+            idle_max: Duration::from_secs(60),
+            drain_max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Address of the peer, for records and logs. Never taken from a header.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// Serves until `stop` turns true, then lets running requests finish for at most
+/// [`HttpConfig::drain_max`].
+pub async fn serve(
+    listener: TcpListener,
+    service: S3Service,
+    rng: Arc<dyn Rng>,
+    config: HttpConfig,
+    mut stop: watch::Receiver<bool>,
+) {
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(config.connections_max));
+    loop {
+        let slot = Arc::clone(&slots).acquire_owned();
+        let (slot, accepted) = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            accepted = async { (slot.await, listener.accept().await) } => accepted,
+        };
+        let Ok(slot) = slot else { break };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, or the peer has gone already: neither ends the server.
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let connection = connection(stream, peer, service.clone(), Arc::clone(&rng), &config);
+        let watched = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = watched.await {
+                tracing::debug!(%peer, %error, "connection ended");
+            }
+            drop(slot);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(config.drain_max, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests still running after {} s were cut off", config.drain_max.as_secs());
+    }
+}
+
+fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S3Service,
+    rng: Arc<dyn Rng>,
+    config: &HttpConfig,
+) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + Send + 'static
+{
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
+    }
+    let idle = config.idle_max;
+    let handler = service_fn(move |mut request: Request<Incoming>| {
+        let service = service.clone();
+        let id = RequestId::draw(rng.as_ref());
+        request.extensions_mut().insert(id);
+        request.extensions_mut().insert(PeerAddr(peer));
+        async move { Ok::<_, Infallible>(respond(request, id, service, idle).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_buf_size(config.header_bytes_max.max(512 * 1024))
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(config.header_bytes_max).unwrap_or(u32::MAX))
+        .max_concurrent_streams(256)
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .adaptive_window(true);
+    builder.serve_connection(TokioIo::new(WriteIdle::new(stream, idle)), handler).into_owned()
+}
+
+async fn respond(request: Request<Incoming>, id: RequestId, service: S3Service, idle: Duration) -> Response<Body> {
+    let head = request.method() == http::Method::HEAD;
+    let mut response = match admit(request, idle) {
+        Err(refusal) => refuse(&refusal, id, head),
+        Ok((request, fault)) => {
+            let answer = service.call(request).await;
+            match (fault.refusal(), answer) {
+                (Some(refusal), _) => refuse(refusal, id, head),
+                (None, Ok(response)) => response,
+                (None, Err(error)) => {
+                    tracing::error!(request_id = %id, %error, "the request could not be answered");
+                    let message = "We encountered an internal error. Please try again.".to_owned();
+                    refuse(&Refusal { status: 500, code: "InternalError", message }, id, head)
+                }
+            }
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert("x-amz-request-id", id.header());
+    headers.insert("x-amz-id-2", id.header());
+    headers.insert(http::header::SERVER, HeaderValue::from_static("Stele"));
+    response
+}
+
+/// Makes a request ready for s3s, or refuses it.
+fn admit(mut request: Request<Incoming>, idle: Duration) -> Result<(Request<Body>, Fault), Refusal> {
+    guard::check(request.method(), request.uri(), request.headers())?;
+    guard::clean_range(request.headers_mut());
+    let fault = Fault::default();
+    if !document::is_document(request.method(), request.uri()) {
+        return Ok((request.map(Body::from), fault));
+    }
+    let declared = document::declared(request.uri(), request.headers())?;
+    let noted = fault.clone();
+    let document = request.map(|body| Body::http_body(Document::new(body, declared, idle, noted)));
+    Ok((document, fault))
+}
+
+fn refuse(refusal: &Refusal, id: RequestId, head: bool) -> Response<Body> {
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{}</Code><Message>{}</Message><RequestId>{id}</RequestId></Error>",
+        refusal.code,
+        escape_xml(&refusal.message),
+    );
+    let bytes = if head { Bytes::new() } else { Bytes::from(body) };
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+}
+
+fn escape_xml(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

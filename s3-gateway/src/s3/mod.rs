@@ -1,0 +1,67 @@
+//! The S3 edge: s3s types in, the gateway's own API behind. No s3s type leaves this folder and
+//! [`crate::http`].
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`auth`] | keys and the one authorisation function |
+//! | [`service`] | s3s with our configuration |
+//! | `operations` | which operations exist; everything else is 501 |
+//! | `objects`, `copy`, `multipart`, `buckets`, `listing` | one translation per operation |
+//! | `checksums`, `headers`, `conditions`, `body` | parts of requests and responses |
+//! | `errors` | [`crate::error::GatewayError`] to S3 codes |
+
+pub mod auth;
+mod body;
+mod buckets;
+mod checksums;
+mod conditions;
+mod copy;
+mod errors;
+mod headers;
+mod listing;
+mod multipart;
+mod objects;
+mod operations;
+mod probes;
+pub mod service;
+mod unsupported;
+
+use std::sync::Arc;
+
+use s3s::{S3Error, S3Request};
+use stele_rpc::meta::Origin;
+
+use crate::api::GatewayError;
+use crate::gateway::Gateway;
+use crate::http::request_id::RequestId;
+use crate::http::server::PeerAddr;
+
+/// The gateway as s3s sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct S3Edge {
+    pub(crate) gateway: Arc<Gateway>,
+    /// What `x-amz-bucket-region` says.
+    pub(crate) region: Arc<str>,
+}
+
+/// Who asks: principal from the verified signature, address from the socket.
+fn origin<T>(edge: &S3Edge, req: &S3Request<T>) -> Origin {
+    Origin {
+        principal: req.credentials.as_ref().map(|c| c.access_key.clone()).unwrap_or_default(),
+        source: req.extensions.get::<PeerAddr>().map(|p| p.0.ip().to_string()).unwrap_or_default(),
+        node: edge.gateway.node(),
+    }
+}
+
+/// Translates a failure and ties it to the request.
+fn fail<T>(req: &S3Request<T>, error: GatewayError) -> S3Error {
+    fail_as(req.extensions.get::<RequestId>().copied(), error)
+}
+
+/// As [`fail`], for code that has taken the request apart.
+fn fail_as(id: Option<RequestId>, error: GatewayError) -> S3Error {
+    let text = id.map(|id| id.to_string()).unwrap_or_default();
+    let mut error = errors::to_s3(error, &text);
+    error.set_request_id(text);
+    error
+}

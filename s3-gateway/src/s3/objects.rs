@@ -1,0 +1,297 @@
+//! PutObject, GetObject, HeadObject, DeleteObject, DeleteObjects.
+
+use http::{HeaderMap, StatusCode};
+use s3s::dto::{
+    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag,
+    Error as DtoError, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, PutObjectInput,
+    PutObjectOutput, Range,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+use stele_rpc::meta::{Deleted, VersionSelector};
+use stele_types::ids::VersionId;
+use stele_types::limits::LIST_PAGE_MAX;
+use stele_types::object::{ChecksumAlgorithm, ChecksumType, Precondition, Version};
+
+use super::checksums::{body_request, checksum_fields, declared, has_foreign_checksum, set_checksums};
+use super::headers::{
+    committed_evidence, evidence, give_back_headers, stored_headers, timestamp,
+};
+use super::unsupported::{refuse, refuse_sse_customer, refuse_unsupported};
+use super::{S3Edge, body, conditions, fail, fail_as, origin};
+use crate::api::{ByteRange, DeleteOne, DeleteRequest, GatewayError, GetRequest, HeadReply, PutRequest, ReadConditions};
+use crate::http::request_id::RequestId;
+
+/// `versionId` as the gateway reads it.
+pub(super) fn version_selector(id: Option<&str>) -> S3Result<VersionSelector> {
+    match id {
+        None | Some("") => Ok(VersionSelector::Current),
+        Some("null") => Ok(VersionSelector::Null),
+        Some(text) => VersionId::parse(text)
+            .map(VersionSelector::Id)
+            .ok_or_else(|| s3_error!(InvalidArgument, "Invalid version id specified.")),
+    }
+}
+
+pub(super) async fn put(edge: &S3Edge, mut req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+    let input = &mut req.input;
+    refuse_unsupported!(input);
+    refuse(input.write_offset_bytes.as_ref(), "Appending to an object")?;
+    if has_foreign_checksum!(input) {
+        refuse(Some(&()), "This checksum algorithm")?;
+    }
+    let checksums = declared(checksum_fields!(input))?;
+    let headers = stored_headers!(input);
+    let precondition = conditions::write(input.if_match.take(), input.if_none_match.take())?;
+    let stream = body::incoming(input.body.take());
+    let (len, md5) = (input.content_length, input.content_md5.take());
+    let request = PutRequest {
+        bucket: req.input.bucket.clone(),
+        key: req.input.key.clone(),
+        body: body_request(&req, stream, len, md5.as_deref(), checksums)?,
+        headers,
+        precondition,
+        origin: origin(edge, &req),
+    };
+    let committed = crate::put::put_object(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
+    let attributes = &committed.attributes;
+    let mut output = PutObjectOutput {
+        e_tag: Some(ETag::Strong(attributes.etag.to_string())),
+        version_id: (!committed.null_version).then(|| committed.id.to_string()),
+        ..PutObjectOutput::default()
+    };
+    set_checksums!(output, &attributes.checksums, 0);
+    if !attributes.checksums.is_empty() {
+        output.checksum_type = Some(checksum_type(ChecksumType::FullObject));
+    }
+    let mut response = S3Response::new(output);
+    committed_evidence(&mut response.headers, &committed);
+    Ok(response)
+}
+
+pub(super) fn checksum_type(kind: ChecksumType) -> s3s::dto::ChecksumType {
+    use s3s::dto::ChecksumType as Dto;
+    Dto::from_static(match kind {
+        ChecksumType::FullObject => Dto::FULL_OBJECT,
+        ChecksumType::Composite => Dto::COMPOSITE,
+    })
+}
+
+fn byte_range(range: Option<Range>, part: Option<i32>) -> S3Result<Option<ByteRange>> {
+    match (range, part) {
+        (None, None) => Ok(None),
+        (Some(Range::Int { first, last }), None) => Ok(Some(ByteRange::From { first, last })),
+        (Some(Range::Suffix { length }), None) => Ok(Some(ByteRange::Suffix(length))),
+        (None, Some(number)) => match u16::try_from(number) {
+            Ok(number @ 1..=10_000) => Ok(Some(ByteRange::Part(number))),
+            _ => Err(s3_error!(InvalidArgument, "Part number must be an integer between 1 and 10000.")),
+        },
+        (Some(_), Some(_)) => {
+            Err(s3_error!(InvalidRequest, "Cannot specify both Range header and partNumber query parameter."))
+        }
+    }
+}
+
+/// The request behind GetObject and HeadObject inputs, which have the same fields.
+macro_rules! get_request {
+    ($input:expr) => {
+        GetRequest {
+            bucket: $input.bucket.clone(),
+            key: $input.key.clone(),
+            version: version_selector($input.version_id.as_deref())?,
+            range: byte_range($input.range.take(), $input.part_number)?,
+            conditions: ReadConditions {
+                if_match: conditions::read($input.if_match.take()),
+                if_none_match: conditions::read($input.if_none_match.take()),
+                if_modified_since: conditions::millis($input.if_modified_since.take()),
+                if_unmodified_since: conditions::millis($input.if_unmodified_since.take()),
+            },
+        }
+    };
+}
+
+/// Fields that GetObject and HeadObject outputs share.
+macro_rules! describe {
+    ($output:expr, $reply:expr, $input:expr) => {{
+        let version: &Version = &$reply.version;
+        give_back_headers!($output, &version.attributes.headers);
+        $output.accept_ranges = Some("bytes".to_owned());
+        $output.content_length = i64::try_from($reply.range.len).ok();
+        $output.e_tag = Some(ETag::Strong(version.attributes.etag.to_string()));
+        $output.last_modified = Some(timestamp(version.modified));
+        $output.version_id = shown_version(version);
+        if $reply.range.partial {
+            $output.content_range = Some(content_range($reply));
+        }
+        if $input.part_number.is_some() && !version.attributes.part_lens.is_empty() {
+            $output.parts_count = i32::try_from(version.attributes.part_lens.len()).ok();
+        }
+        let wants = $input.checksum_mode.as_ref().is_some_and(|m| m.as_str().eq_ignore_ascii_case("ENABLED"));
+        // A client compares a returned checksum with the bytes it gets, so it belongs to whole objects.
+        if wants && !$reply.range.partial {
+            let parts = version.attributes.part_lens.len();
+            set_checksums!($output, &version.attributes.checksums, parts);
+            $output.checksum_type = version.attributes.checksums.first().map(|c| checksum_type(c.kind));
+        }
+        override_headers!($output, $input);
+    }};
+}
+
+/// `response-*` parameters; requests are always signed here.
+macro_rules! override_headers {
+    ($output:expr, $input:expr) => {
+        if let Some(value) = $input.response_content_type.take() {
+            $output.content_type = Some(value);
+        }
+        if let Some(value) = $input.response_content_encoding.take() {
+            $output.content_encoding = Some(value);
+        }
+        if let Some(value) = $input.response_content_disposition.take() {
+            $output.content_disposition = Some(value);
+        }
+        if let Some(value) = $input.response_content_language.take() {
+            $output.content_language = Some(value);
+        }
+        if let Some(value) = $input.response_cache_control.take() {
+            $output.cache_control = Some(value);
+        }
+        if let Some(value) = $input.response_expires.take() {
+            let mut text = Vec::new();
+            if value.format(s3s::dto::TimestampFormat::HttpDate, &mut text).is_ok() {
+                $output.expires = String::from_utf8(text).ok();
+            }
+        }
+    };
+}
+
+fn shown_version(version: &Version) -> Option<String> {
+    (!version.null_version).then(|| version.id.to_string())
+}
+
+fn content_range(reply: &HeadReply) -> String {
+    let range = &reply.range;
+    let last = (range.first + range.len).saturating_sub(1);
+    format!("bytes {}-{last}/{}", range.first, range.total)
+}
+
+fn read_headers(reply: &HeadReply) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    evidence(&mut headers, &reply.version.attributes.root, reply.version.log_index);
+    headers
+}
+
+pub(super) async fn get(edge: &S3Edge, mut req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+    refuse_sse_customer!(req.input);
+    let request = get_request!(req.input);
+    let reply = crate::get::get_object(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
+    let mut output =
+        GetObjectOutput { body: Some(body::outgoing(reply.body, reply.head.range.len)), ..GetObjectOutput::default() };
+    describe!(output, &reply.head, req.input);
+    let mut response = S3Response::new(output);
+    response.headers = read_headers(&reply.head);
+    if reply.head.range.partial {
+        response.status = Some(StatusCode::PARTIAL_CONTENT);
+    }
+    Ok(response)
+}
+
+pub(super) async fn head(edge: &S3Edge, mut req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+    refuse_sse_customer!(req.input);
+    let request = get_request!(req.input);
+    let reply = crate::get::head_object(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
+    let mut output = HeadObjectOutput::default();
+    describe!(output, &reply, req.input);
+    let mut response = S3Response::new(output);
+    response.headers = read_headers(&reply);
+    if reply.range.partial {
+        response.status = Some(StatusCode::PARTIAL_CONTENT);
+    }
+    Ok(response)
+}
+
+pub(super) async fn delete(
+    edge: &S3Edge,
+    mut req: S3Request<DeleteObjectInput>,
+) -> S3Result<S3Response<DeleteObjectOutput>> {
+    refuse(req.input.if_match_last_modified_time.as_ref(), "x-amz-if-match-last-modified-time")?;
+    refuse(req.input.if_match_size.as_ref(), "x-amz-if-match-size")?;
+    refuse(req.input.mfa.as_ref(), "MFA delete")?;
+    let one = DeleteOne {
+        key: req.input.key.clone(),
+        version: version_selector(req.input.version_id.as_deref())?,
+        precondition: conditions::write(req.input.if_match.take(), None)?,
+    };
+    let request = DeleteRequest { bucket: req.input.bucket.clone(), items: vec![one], origin: origin(edge, &req) };
+    let outcomes = crate::delete::delete_objects(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
+    let outcome = outcomes.into_iter().next().unwrap_or_else(|| Ok(Deleted::default()));
+    let deleted = outcome.map_err(|e| fail(&req, e))?;
+    let asked = req.input.version_id.as_ref().filter(|id| !id.is_empty());
+    let mut response = S3Response::new(DeleteObjectOutput {
+        delete_marker: (deleted.marker.is_some() || deleted.removed_marker).then_some(true),
+        version_id: deleted.marker.map(|id| id.to_string()).or_else(|| asked.cloned()),
+        ..DeleteObjectOutput::default()
+    });
+    response.status = Some(StatusCode::NO_CONTENT);
+    Ok(response)
+}
+
+pub(super) async fn delete_many(
+    edge: &S3Edge,
+    req: S3Request<DeleteObjectsInput>,
+) -> S3Result<S3Response<DeleteObjectsOutput>> {
+    refuse(req.input.mfa.as_ref(), "MFA delete")?;
+    let objects = &req.input.delete.objects;
+    if objects.is_empty() || objects.len() > LIST_PAGE_MAX {
+        return Err(s3_error!(MalformedXML, "A Delete document names 1 to 1000 objects."));
+    }
+    let mut items = Vec::with_capacity(objects.len());
+    for object in objects {
+        refuse(object.last_modified_time.as_ref(), "LastModifiedTime in DeleteObjects")?;
+        refuse(object.size.as_ref(), "Size in DeleteObjects")?;
+        let etag = object.e_tag.clone().map(s3s::dto::ETagCondition::ETag);
+        items.push(DeleteOne {
+            key: object.key.clone(),
+            version: version_selector(object.version_id.as_deref())?,
+            precondition: match conditions::write(etag, None)? {
+                Precondition::Matches(tags) if tags == ["*"] => Precondition::Present,
+                other => other,
+            },
+        });
+    }
+    let request = DeleteRequest { bucket: req.input.bucket.clone(), items, origin: origin(edge, &req) };
+    let outcomes = crate::delete::delete_objects(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
+    let id = req.extensions.get::<RequestId>().copied();
+    let quiet = req.input.delete.quiet.unwrap_or(false);
+    let mut output = DeleteObjectsOutput::default();
+    for (object, outcome) in objects.iter().zip(outcomes) {
+        let version_id = object.version_id.clone().filter(|id| !id.is_empty());
+        match outcome {
+            Ok(_) if quiet => {}
+            Ok(deleted) => output.deleted.get_or_insert_default().push(DeletedObject {
+                key: Some(object.key.clone()),
+                version_id,
+                delete_marker: (deleted.marker.is_some() || deleted.removed_marker).then_some(true),
+                delete_marker_version_id: deleted.marker.map(|id| id.to_string()),
+            }),
+            Err(error) => output.errors.get_or_insert_default().push(delete_error(&object.key, version_id, error, id)),
+        }
+    }
+    Ok(S3Response::new(output))
+}
+
+fn delete_error(key: &str, version_id: Option<String>, error: GatewayError, id: Option<RequestId>) -> DtoError {
+    let error = fail_as(id, error);
+    DtoError {
+        code: Some(error.code().as_str().to_owned()),
+        key: Some(key.to_owned()),
+        message: error.message().map(str::to_owned),
+        version_id,
+    }
+}
+
+/// Algorithms of a listed key, as S3 names them.
+pub(super) fn algorithm_list(
+    checksums: &[(ChecksumAlgorithm, ChecksumType)],
+) -> Option<Vec<s3s::dto::ChecksumAlgorithm>> {
+    let names = checksums.iter().map(|(a, _)| s3s::dto::ChecksumAlgorithm::from_static(super::checksums::name(*a)));
+    (!checksums.is_empty()).then(|| names.collect())
+}

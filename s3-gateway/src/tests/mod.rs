@@ -1,0 +1,175 @@
+//! Flows against metadata and storage in memory.
+
+mod fake_meta;
+mod fake_storage;
+mod faults;
+mod flows;
+mod perf_tmp;
+mod properties;
+mod uploads;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use stele_rpc::client::{MetaClient, StorageClient};
+use stele_rpc::memory::MemoryNetwork;
+use stele_rpc::meta::Origin;
+use stele_types::ids::{DriveId, MapEpoch, NodeId, PgEpoch, PgId};
+use stele_types::map::{ClusterMap, DriveRow, DriveState, PgRow, Slot};
+use stele_types::object::{Precondition, StoredHeaders};
+use stele_types::seam::{Clock, Rng};
+
+use crate::api::{BodyRequest, ByteRange, Cpu, GatewayConfig, GatewayDeps, GetRequest, PutReply, PutRequest};
+use crate::bucket::create_bucket;
+use crate::error::{BodyError, GatewayError};
+use crate::gateway::Gateway;
+use crate::get::get_object;
+use crate::put::put_object;
+
+use fake_meta::FakeMeta;
+use fake_storage::FakeStorage;
+
+const META: NodeId = NodeId(1);
+const STORAGE: NodeId = NodeId(2);
+const GATEWAY: NodeId = NodeId(3);
+
+#[derive(Debug)]
+struct TokioClock(tokio::time::Instant);
+
+impl Clock for TokioClock {
+    fn unix_millis(&self) -> u64 {
+        1_700_000_000_000 + self.monotonic_micros() / 1000
+    }
+
+    fn monotonic_micros(&self) -> u64 {
+        self.0.elapsed().as_micros() as u64
+    }
+}
+
+#[derive(Debug)]
+struct SeededRng(AtomicU64);
+
+impl Rng for SeededRng {
+    fn fill(&self, out: &mut [u8]) {
+        let n = self.0.fetch_add(1, Ordering::Relaxed);
+        let mut xof = blake3::Hasher::new().update(&n.to_le_bytes()).finalize_xof();
+        xof.fill(out);
+    }
+}
+
+/// Bytes that no two seeds share.
+fn noise(seed: u64, len: usize) -> Bytes {
+    let mut out = vec![0; len];
+    blake3::Hasher::new().update(b"noise").update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
+    Bytes::from(out)
+}
+
+struct Cluster {
+    gw: Arc<Gateway>,
+    meta: FakeMeta,
+    storage: FakeStorage,
+    drives: Vec<DriveId>,
+}
+
+fn drive(n: u8) -> DriveId {
+    DriveId::from_bytes([n; 16])
+}
+
+fn map_of(scheme: &str, drives: u8) -> ClusterMap {
+    let row = |n| DriveRow {
+        id: drive(n),
+        node: STORAGE,
+        name: format!("drive-{n}"),
+        state: DriveState::Ok,
+        reason: String::new(),
+    };
+    let scheme: stele_types::scheme::Scheme = scheme.parse().unwrap();
+    let pg = |id: u8| PgRow {
+        id: PgId(u32::from(id)),
+        epoch: PgEpoch(1),
+        scheme,
+        slots: (0..scheme.shards() as u8)
+            .map(|s| Slot { drive: drive((s + id) % drives), incoming: None })
+            .collect(),
+    };
+    ClusterMap {
+        cluster: None,
+        epoch: MapEpoch(1),
+        drives: (0..drives).map(row).collect(),
+        pgs: (0..4).map(pg).collect(),
+    }
+}
+
+fn small_config() -> GatewayConfig {
+    GatewayConfig { cache_bytes: 0, store_timeout: Duration::from_secs(1), ..GatewayConfig::default() }
+}
+
+async fn cluster_with(config: GatewayConfig, scheme: &str, drives: u8) -> Cluster {
+    let network = Arc::new(MemoryNetwork::default());
+    let meta = FakeMeta::new(map_of(scheme, drives));
+    let storage = FakeStorage::default();
+    network.bind(META, Arc::new(meta.clone()));
+    network.bind(STORAGE, Arc::new(storage.clone()));
+    let transport = Arc::new(network.transport(GATEWAY));
+    let deps = GatewayDeps {
+        node: GATEWAY,
+        meta: MetaClient::new(transport.clone(), META),
+        storage: StorageClient::new(transport),
+        clock: Arc::new(TokioClock(tokio::time::Instant::now())),
+        rng: Arc::new(SeededRng(AtomicU64::new(1))),
+        cpu: Cpu::Inline,
+    };
+    let gw = Gateway::start(config, deps).await.unwrap();
+    create_bucket(&gw, "b", Origin::default()).await.unwrap();
+    Cluster { gw, meta, storage, drives: (0..drives).map(drive).collect() }
+}
+
+async fn cluster() -> Cluster {
+    cluster_with(small_config(), "rs-4-2", 6).await
+}
+
+/// A body that arrives in pieces of `piece` bytes.
+fn body_in_pieces(bytes: &Bytes, piece: usize) -> BodyRequest {
+    let pieces: Vec<Result<Bytes, BodyError>> =
+        (0..bytes.len()).step_by(piece).map(|at| Ok(bytes.slice(at..(at + piece).min(bytes.len())))).collect();
+    BodyRequest { stream: Box::pin(futures::stream::iter(pieces)), ..BodyRequest::from_bytes(bytes.clone()) }
+}
+
+fn put_request(key: &str, body: BodyRequest) -> PutRequest {
+    PutRequest {
+        bucket: "b".into(),
+        key: key.into(),
+        body,
+        headers: StoredHeaders::default(),
+        precondition: Precondition::None,
+        origin: Origin::default(),
+    }
+}
+
+impl Cluster {
+    async fn put(&self, key: &str, bytes: &Bytes) -> Result<PutReply, GatewayError> {
+        put_object(&self.gw, put_request(key, body_in_pieces(bytes, 50_000))).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Bytes, GatewayError> {
+        self.get_range(key, None).await
+    }
+
+    async fn get_range(&self, key: &str, range: Option<ByteRange>) -> Result<Bytes, GatewayError> {
+        let reply = get_object(&self.gw, GetRequest { range, ..GetRequest::current("b", key) }).await?;
+        let mut bytes = Vec::new();
+        let mut body = reply.body;
+        while let Some(piece) = body.next().await {
+            match piece {
+                Ok(piece) => bytes.extend_from_slice(&piece),
+                Err(BodyError::Store(error)) => return Err(*error),
+                Err(BodyError::Incoming(error)) => panic!("{error}"),
+            }
+        }
+        assert_eq!(bytes.len() as u64, reply.head.range.len);
+        Ok(bytes.into())
+    }
+}

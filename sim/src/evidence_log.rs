@@ -1,0 +1,146 @@
+//! Replays the evidence log and compares it with what clients were told (I-4).
+//!
+//! Each creation and removal of a version must have one record, in an order that leads from an empty
+//! bucket to the versions there are; every acknowledged commit must be the record it was told; no
+//! value may have been created twice.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use stele_evidence::record::{Digest, Entry, Event, Record};
+use stele_evidence::tree::{Edge, leaf_hash};
+use stele_metadata::keyspace::{self, Tag};
+use stele_metadata::kv::{KvRead, KvResult};
+use stele_metadata::rows::{RecordRow, decode};
+use stele_rpc::meta::{MetaReply, MetaRequest, MetaStatus};
+use stele_types::ids::{LogIndex, VersionId};
+use stele_types::object::ETag;
+
+use crate::env::{Commit, Env};
+use crate::world::World;
+
+/// What the log says of one key so far.
+#[derive(Debug, Default)]
+struct KeyLog {
+    events: u64,
+    last: Option<LogIndex>,
+    current: Option<(VersionId, String)>,
+}
+
+/// The log as it is replayed.
+#[derive(Debug, Default)]
+struct Replay {
+    keys: BTreeMap<String, KeyLog>,
+    created: BTreeMap<String, LogIndex>,
+    by_index: BTreeMap<LogIndex, (Event, String, VersionId)>,
+    wrong: Vec<String>,
+}
+
+impl World {
+    /// Replays the log of the metadata service that runs now.
+    pub async fn check_log(&self) {
+        let Some(service) = self.processes().metadata.as_ref().map(|running| running.service.clone()) else {
+            self.env().findings.add("I-4", "no metadata service to read the log of");
+            return;
+        };
+        let status = match service.answer(MetaRequest::Status).await {
+            Ok(MetaReply::Status(status)) => *status,
+            other => return self.env().findings.add("I-4", format_args!("no status: {other:?}")),
+        };
+        let outcome = service.view().and_then(|view| replay(&*view, self.env(), &status));
+        match outcome {
+            Ok(wrong) => wrong.into_iter().for_each(|what| self.env().findings.add("I-4", what)),
+            Err(error) => self.env().findings.add("I-4", format_args!("the log can't be read: {error}")),
+        }
+    }
+}
+
+fn replay(rows: &dyn KvRead, env: &Env, status: &MetaStatus) -> KvResult<Vec<String>> {
+    let mut records = Vec::new();
+    let (from, to) = keyspace::table(Tag::Record);
+    rows.scan(&from, &to, &mut |key, value| {
+        records.push((key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    })?;
+    let mut replay = Replay::default();
+    let mut edge = Edge::default();
+    for (number, (key, value)) in (0u64..).zip(&records) {
+        let index = LogIndex(number);
+        if *key != keyspace::record(index) {
+            replay.wrong.push(format!("record {number} is missing"));
+            break;
+        }
+        let row: RecordRow = decode(key, value)?;
+        let Some(salt) = row.salt else {
+            replay.wrong.push(format!("record {number} has no salt"));
+            continue;
+        };
+        edge.push(leaf_hash(&Entry::new(&salt, &row.record).0));
+        match Record::decode(&row.record) {
+            Ok(record) => replay.take(index, record),
+            Err(error) => replay.wrong.push(format!("record {number}: {error}")),
+        }
+    }
+    if edge.size() != status.log_size || edge.root() != status.log_root {
+        replay.wrong.push(format!("{} records give another root than the log of {} entries", edge.size(), status.log_size));
+    }
+    replay.compare_with_clients(env);
+    Ok(replay.wrong)
+}
+
+impl Replay {
+    fn take(&mut self, index: LogIndex, record: Record) {
+        let key = self.keys.entry(record.key.clone()).or_default();
+        if record.key_event != key.events || record.previous != key.last {
+            self.wrong.push(format!(
+                "record {index} of {:?} is event {} after {:?}, not {} after {:?}",
+                record.key, record.key_event, record.previous, key.events, key.last
+            ));
+        }
+        key.events += 1;
+        key.last = Some(index);
+        let etag = etag_of(&record);
+        match record.event {
+            Event::Put => {
+                if let Some((old, _)) = &key.current {
+                    self.wrong.push(format!("record {index} creates {:?} over {old} without its removal", record.key));
+                }
+                key.current = Some((record.version, etag.clone()));
+                if let Some(first) = self.created.insert(etag.clone(), index) {
+                    self.wrong.push(format!("the value {etag} of {:?} was created twice: records {first} and {index}", record.key));
+                }
+            }
+            Event::Delete | Event::Overwrite => {
+                if key.current.take().is_none_or(|(current, _)| current != record.version) {
+                    self.wrong.push(format!("record {index} removes {} of {:?}, which is not there", record.version, record.key));
+                }
+            }
+            Event::DeleteMarker => self.wrong.push(format!("record {index}: a delete marker without versioning")),
+        }
+        self.by_index.insert(index, (record.event, record.key, record.version));
+    }
+
+    fn compare_with_clients(&mut self, env: &Env) {
+        for Commit { key, id, log_index } in env.commits() {
+            match self.by_index.get(&log_index) {
+                Some((Event::Put, logged, version)) if *logged == key && *version == id => {}
+                other => self.wrong.push(format!("{key:?}: the commit {id} was told record {log_index}, which is {other:?}")),
+            }
+        }
+        for (key, log) in &self.keys {
+            if let Some((_, etag)) = &log.current
+                && env.values.by_etag(etag).is_none()
+            {
+                self.wrong.push(format!("{key:?} ends with an ETag that nobody wrote: {etag}"));
+            }
+        }
+    }
+}
+
+fn etag_of(record: &Record) -> String {
+    let etag = record.digests.iter().find_map(|digest| match digest {
+        Digest::ETag { md5, parts } => Some(ETag { md5: u128::from_be_bytes(*md5), parts: *parts }),
+        Digest::Checksum { .. } => None,
+    });
+    etag.map(|etag| etag.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,82 @@
+//! Short names of messages, for the trace.
+
+use stele_rpc::meta::{Command, MetaReply, MetaRequest};
+use stele_rpc::storage::{StorageReply, StorageRequest};
+use stele_rpc::transport::{Message, Reply};
+
+/// What a request asks.
+pub fn message_name(message: &Message) -> &'static str {
+    match message {
+        Message::Meta(request) => meta_name(request),
+        Message::Storage(request) => storage_name(request),
+    }
+}
+
+fn meta_name(request: &MetaRequest) -> &'static str {
+    match request {
+        MetaRequest::ClusterMap { .. } => "ClusterMap",
+        MetaRequest::Bucket { .. } => "Bucket",
+        MetaRequest::Buckets { .. } => "Buckets",
+        MetaRequest::Resolve { .. } => "Resolve",
+        MetaRequest::Packs { .. } => "Packs",
+        MetaRequest::List { .. } => "List",
+        MetaRequest::ListVersions { .. } => "ListVersions",
+        MetaRequest::ListUploads { .. } => "ListUploads",
+        MetaRequest::Parts { .. } => "Parts",
+        MetaRequest::ReferencedPacks { .. } => "ReferencedPacks",
+        MetaRequest::Status => "Status",
+        MetaRequest::Command(envelope) => command_name(&envelope.command),
+    }
+}
+
+fn command_name(command: &Command) -> &'static str {
+    match command {
+        Command::InitCluster { .. } => "InitCluster",
+        Command::SetDriveState { .. } => "SetDriveState",
+        Command::GrantLease { .. } => "GrantLease",
+        Command::RenewLease { .. } => "RenewLease",
+        Command::ReleaseLease { .. } => "ReleaseLease",
+        Command::AdvanceEpoch => "AdvanceEpoch",
+        Command::Fence { .. } => "Fence",
+        Command::CreateBucket { .. } => "CreateBucket",
+        Command::DeleteBucket { .. } => "DeleteBucket",
+        Command::StageReferences { .. } => "StageReferences",
+        Command::PutVersion(_) => "PutVersion",
+        Command::Delete { .. } => "DeleteKeys",
+        Command::CreateUpload { .. } => "CreateUpload",
+        Command::PutPart { .. } => "PutPart",
+        Command::CompleteUpload(_) => "CompleteUpload",
+        Command::AbortUpload { .. } => "AbortUpload",
+    }
+}
+
+fn storage_name(request: &StorageRequest) -> &'static str {
+    match request {
+        StorageRequest::StoreShard { .. } => "StoreShard",
+        StorageRequest::ReadShard { .. } => "ReadShard",
+        StorageRequest::DescribePack { .. } => "DescribePack",
+        StorageRequest::Inventory { .. } => "Inventory",
+        StorageRequest::Condemn { .. } => "Condemn",
+        StorageRequest::Pardon { .. } => "Pardon",
+        StorageRequest::Delete { .. } => "DeletePacks",
+        StorageRequest::Drives => "Drives",
+    }
+}
+
+/// What an answer is.
+pub fn reply_name(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Meta(MetaReply::Committed(_)) => "Committed",
+        Reply::Meta(MetaReply::Version { .. }) => "Version",
+        Reply::Meta(MetaReply::Keys(_)) => "Keys",
+        Reply::Meta(MetaReply::Lease(_)) => "Lease",
+        Reply::Meta(MetaReply::Epochs { .. }) => "Epochs",
+        Reply::Meta(MetaReply::Deleted(_)) => "Deleted",
+        Reply::Meta(MetaReply::Referenced { .. }) => "Referenced",
+        Reply::Meta(_) => "meta reply",
+        Reply::Storage(StorageReply::Bytes) => "Bytes",
+        Reply::Storage(StorageReply::Inventory { .. }) => "Inventory",
+        Reply::Storage(StorageReply::Packs(_)) => "Packs",
+        Reply::Storage(_) => "storage reply",
+    }
+}

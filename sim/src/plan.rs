@@ -1,0 +1,221 @@
+//! What a seed means: size of the workload, weather, and a schedule of faults.
+//!
+//! Each seed gets its own mixture, so that rare combinations come up (swarm testing). Everything here
+//! is drawn before the run begins; nothing depends on what the run does.
+
+use std::time::Duration;
+
+use crate::net::NetFaults;
+use crate::seed::SimRng;
+
+/// Drives of the cluster; their scheme is rs-4-2.
+pub const DRIVES: usize = 6;
+/// Drives that may be lost for good (m of rs-4-2).
+pub const DRIVES_LOST_MAX: usize = 2;
+/// Storage nodes; drive i belongs to node i modulo this.
+pub const STORAGE_NODES: usize = 2;
+/// Gateways.
+pub const GATEWAYS: usize = 2;
+
+/// Keys that clients use: few, so that operations meet; some share a prefix.
+pub const KEYS: [&str; 6] = ["a", "dir/x", "dir/y", "dir/sub/z", "ключ", "zz"];
+
+/// One thing that happens to the cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Every process dies and every device loses what was not synced.
+    PowerLoss,
+    /// A gateway dies; another one starts in its place a moment later.
+    KillGateway(usize),
+    /// A storage node dies (kill -9: nothing written is lost) and starts again a moment later.
+    KillStorage(usize),
+    /// The metadata service dies (kill -9) and starts again a moment later.
+    KillMetadata,
+    /// A device fails for good.
+    LoseDrive(usize),
+    /// The next sync of a device fails, having kept any part.
+    FailSync(usize),
+    /// The next reads of a device fail.
+    FailReads(usize),
+    /// A device has no room for a while.
+    FillDrive(usize),
+    /// A device becomes slow for a while.
+    SlowDrive(usize),
+    /// A stored byte of a device flips.
+    RotDrive(usize),
+    /// A gateway can't reach the metadata service for a while, so its lease may run out.
+    CutGateway(usize),
+    /// A gateway stops in the middle of whatever it does, and goes on long after (SIGSTOP, SIGCONT).
+    FreezeGateway(usize),
+}
+
+/// How clients behave.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Clients at work at once.
+    pub clients: u32,
+    /// Operations of each.
+    pub operations: u32,
+    /// How many of [`KEYS`] they use.
+    pub keys: usize,
+    /// Longest pause between two operations.
+    pub think: Duration,
+    /// Per mille of operations that a client gives up before the answer.
+    pub give_up: u32,
+    /// Per mille of PUTs whose body comes slowly.
+    pub slow_body: u32,
+    /// Values of several MiB that the whole run may write.
+    pub large_values: u32,
+    /// Weights of operations, in the order of [`crate::client::Kind::ALL`].
+    pub weights: [u32; 9],
+}
+
+/// Everything that a seed decides.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Clients.
+    pub workload: Workload,
+    /// Network while faults are on.
+    pub net: NetFaults,
+    /// What happens when, in order of time since the run began.
+    pub faults: Vec<(Duration, Fault)>,
+    /// Faults end here.
+    pub chaos: Duration,
+    /// Pause between two sweeps.
+    pub sweep_every: Duration,
+    /// How long a sync of any drive takes.
+    pub drive_sync: Duration,
+    /// How long a sync of the raft log takes.
+    pub raft_sync: Duration,
+    /// Raft entries between two purges of the log.
+    pub snapshot_every: u64,
+    /// Power is lost at the first acknowledgement of a write after its time came.
+    pub aimed: bool,
+    /// Drives that are taken away before everything is read for the last time, besides those lost.
+    pub taken_away: Vec<usize>,
+    /// Read cache of the gateways, bytes.
+    pub cache_bytes: usize,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn new(rng: &SimRng) -> Self {
+        let chaos = Duration::from_millis(rng.between(6_000, 16_000));
+        let mut faults: Vec<(Duration, Fault)> = (0..rng.between(2, 9))
+            .map(|_| (Duration::from_millis(rng.below(chaos.as_millis() as u64)), Self::fault(rng)))
+            .collect();
+        faults.sort_by_key(|(at, _)| *at);
+        let lost: Vec<usize> = limit_losses(&mut faults);
+        let mut taken_away = Vec::new();
+        while lost.len() + taken_away.len() < DRIVES_LOST_MAX {
+            let drive = rng.index(DRIVES);
+            if !lost.contains(&drive) && !taken_away.contains(&drive) {
+                taken_away.push(drive);
+            }
+        }
+        Self {
+            workload: Self::workload(rng),
+            net: Self::net(rng),
+            faults,
+            chaos,
+            sweep_every: Duration::from_millis(rng.between(300, 1500)),
+            drive_sync: Duration::from_micros(if rng.chance(300) { rng.below(250_000) } else { rng.below(4_000) }),
+            raft_sync: Duration::from_micros(rng.between(100, 6_000)),
+            snapshot_every: rng.between(15, 400),
+            aimed: rng.chance(700),
+            taken_away,
+            cache_bytes: if rng.chance(300) { 4 << 20 } else { 0 },
+        }
+    }
+
+    fn workload(rng: &SimRng) -> Workload {
+        let mut weights = [30, 25, 8, 8, 14, 4, 12, 6, 6];
+        for weight in &mut weights {
+            *weight = u32::try_from(rng.below(u64::from(*weight) * 2)).unwrap_or(1);
+        }
+        // Without writes and reads there is nothing to check.
+        weights[0] += 10;
+        weights[1] += 10;
+        Workload {
+            clients: u32::try_from(rng.between(2, 5)).unwrap_or(2),
+            operations: u32::try_from(rng.between(12, 40)).unwrap_or(12),
+            keys: rng.index(KEYS.len() - 1) + 2,
+            think: Duration::from_millis(rng.between(20, 600)),
+            give_up: if rng.chance(500) { 40 } else { 0 },
+            slow_body: if rng.chance(500) { 120 } else { 0 },
+            large_values: u32::try_from(rng.below(4)).unwrap_or(0),
+            weights,
+        }
+    }
+
+    fn net(rng: &SimRng) -> NetFaults {
+        let rate = |rng: &SimRng, max: u64| if rng.chance(500) { u32::try_from(rng.below(max)).unwrap_or(0) } else { 0 };
+        NetFaults {
+            delay_micros: rng.between(200, 20_000),
+            drop_request: rate(rng, 30),
+            drop_reply: rate(rng, 30),
+            duplicate: rate(rng, 60),
+            late_command: rate(rng, 80),
+            late_micros: rng.between(100_000, 9_000_000),
+            cancel: rate(rng, 20),
+            corrupt_read: rate(rng, 100),
+        }
+    }
+
+    fn fault(rng: &SimRng) -> Fault {
+        let drive = rng.index(DRIVES);
+        match rng.below(18) {
+            0..=2 => Fault::PowerLoss,
+            3 => Fault::KillGateway(rng.index(GATEWAYS)),
+            4 => Fault::KillStorage(rng.index(STORAGE_NODES)),
+            5 => Fault::KillMetadata,
+            6 => Fault::LoseDrive(drive),
+            7 | 8 => Fault::FailSync(drive),
+            9 => Fault::FailReads(drive),
+            10 => Fault::FillDrive(drive),
+            11 => Fault::SlowDrive(drive),
+            12 => Fault::RotDrive(drive),
+            13 => Fault::CutGateway(rng.index(GATEWAYS)),
+            _ => Fault::FreezeGateway(rng.index(GATEWAYS)),
+        }
+    }
+}
+
+/// Keeps losses and rot within what the scheme survives: returns the drives that are lost.
+fn limit_losses(faults: &mut Vec<(Duration, Fault)>) -> Vec<usize> {
+    let mut lost = Vec::new();
+    faults.retain(|(_, fault)| match fault {
+        // A flipped byte costs the shard it is in, so a drive that rots counts as lost.
+        Fault::LoseDrive(drive) | Fault::RotDrive(drive) => {
+            if !lost.contains(drive) && lost.len() == DRIVES_LOST_MAX {
+                return false;
+            }
+            if !lost.contains(drive) {
+                lost.push(*drive);
+            }
+            true
+        }
+        _ => true,
+    });
+    lost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_plan_loses_more_than_m_drives() {
+        for seed in 0..500 {
+            let plan = Plan::new(&SimRng::new(seed));
+            let mut lost: Vec<usize> = plan.taken_away.clone();
+            lost.extend(plan.faults.iter().filter_map(|(_, fault)| match fault {
+                Fault::LoseDrive(drive) | Fault::RotDrive(drive) => Some(*drive),
+                _ => None,
+            }));
+            lost.sort_unstable();
+            lost.dedup();
+            assert_eq!(lost.len(), DRIVES_LOST_MAX, "seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Promises that can be broken on purpose, one at a time, to show that the simulator notices.
+
+use clap::ValueEnum;
+
+/// One broken promise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Sabotage {
+    /// Drives answer before their sync (breaks I-1).
+    AcknowledgeBeforeSync,
+    /// The sweep deletes without asking for references (breaks I-5).
+    DeleteWithoutAsking,
+    /// Commits are accepted although their start epoch is fenced (breaks I-5).
+    CommitWhenFenced,
+    /// A repeated command is applied again (breaks I-3 and I-4).
+    ReplyCacheOff,
+    /// Chunks are served without comparing their hash (breaks I-2).
+    SkipChunkCheck,
+}

@@ -1,0 +1,48 @@
+//! Each promise that is broken on purpose is found by some seed, and the same seeds pass without.
+
+use stele_sim::run::{Options, run};
+use stele_sim::sabotage::Sabotage;
+
+/// The first seed below `bound` that finds the sabotage; every seed tried passes without it.
+fn first_seed(sabotage: Sabotage, bound: u64) -> (u64, Vec<String>) {
+    for seed in 0..bound {
+        let honest = run(&Options { seed, sabotage: None, keep_trace: false }).unwrap();
+        assert!(honest.findings.is_empty(), "seed {seed} fails without sabotage: {:#?}", honest.findings);
+        let broken = run(&Options { seed, sabotage: Some(sabotage), keep_trace: false }).unwrap();
+        if !broken.findings.is_empty() {
+            return (seed, broken.findings);
+        }
+    }
+    panic!("{sabotage:?} was not found by {bound} seeds");
+}
+
+fn found(sabotage: Sabotage, bound: u64, invariants: &[&str]) {
+    let (seed, findings) = first_seed(sabotage, bound);
+    let names_it = |finding: &String| invariants.iter().any(|invariant| finding.starts_with(invariant));
+    assert!(findings.iter().any(names_it), "seed {seed} finds something else: {findings:#?}");
+}
+
+#[test]
+fn acknowledge_before_sync_is_found() {
+    found(Sabotage::AcknowledgeBeforeSync, 40, &["I-1", "I-3"]);
+}
+
+#[test]
+fn delete_without_asking_is_found() {
+    found(Sabotage::DeleteWithoutAsking, 10, &["I-1", "I-3"]);
+}
+
+#[test]
+fn commit_when_fenced_is_found() {
+    found(Sabotage::CommitWhenFenced, 60, &["I-1", "I-3"]);
+}
+
+#[test]
+fn reply_cache_off_is_found() {
+    found(Sabotage::ReplyCacheOff, 40, &["I-3", "I-4"]);
+}
+
+#[test]
+fn skipped_chunk_check_is_found() {
+    found(Sabotage::SkipChunkCheck, 20, &["I-2"]);
+}

@@ -1,0 +1,20 @@
+//! The store keeps its promises in every one of these runs.
+
+use stele_sim::run::{Options, run};
+
+/// Seeds that every check of the project runs. More: `cargo run -p stele-sim -- --seeds 0..10000`.
+const SEEDS: std::ops::Range<u64> = 0..100;
+
+#[test]
+fn promises_hold() {
+    let mut operations = 0;
+    for seed in SEEDS {
+        let report = run(&Options { seed, sabotage: None, keep_trace: false }).unwrap();
+        let tail = report.trace.iter().rev().take(40).rev().cloned().collect::<Vec<_>>().join("\n");
+        assert!(report.findings.is_empty(), "seed {seed}: {:#?}\n{tail}", report.findings);
+        assert_eq!(report.undecided, 0, "seed {seed}: a history is too large to judge");
+        operations += report.operations;
+    }
+    // A workload that never gets through would pass everything.
+    assert!(operations > 5_000, "only {operations} operations in all runs");
+}

@@ -1,0 +1,284 @@
+//! All drives of one node as a [`Service`]: finds the drive, checks what a caller believes about
+//! the placement group, and answers. A drive that can't be opened is listed with its reason; the
+//! others serve.
+
+mod checks;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use stele_rpc::error::{Code, RpcError};
+use stele_rpc::storage::{DriveStatus, StorageReply, StorageRequest};
+use stele_rpc::transport::{Message, Reply, Request, Response, Service};
+use stele_types::ids::{DriveId, NodeId};
+use stele_types::map::{ClusterMap, DriveState};
+use tokio::sync::watch;
+
+use crate::config::NodeConfig;
+use crate::drive::{Drive, DriveOptions, Range};
+use crate::exec::Executor;
+use crate::media::Media;
+use crate::metrics::Metrics;
+
+/// Most rows of one inventory page.
+const INVENTORY_MAX: usize = 10_000;
+/// Most packs of one sweep request.
+const SWEEP_PACKS_MAX: usize = 10_000;
+
+/// A directory that this node is to serve.
+#[derive(Clone, Debug)]
+pub struct DriveSpec {
+    /// The directory.
+    pub media: Arc<dyn Media>,
+    /// Which drive it must be, if that is known (from the cluster map). Without it a directory
+    /// whose identity can't be read is listed under the zero id.
+    pub expect: Option<DriveId>,
+}
+
+/// A drive's state as its node tells it to the cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DriveHealth {
+    /// The drive.
+    pub id: DriveId,
+    /// Its directory.
+    pub name: String,
+    /// What it may be used for.
+    pub state: DriveState,
+    /// Why it is not `Ok`; empty otherwise.
+    pub reason: String,
+}
+
+#[derive(Debug)]
+enum Seat {
+    Serving(Arc<Drive>),
+    Unserved(DriveHealth),
+}
+
+/// A storage node.
+#[derive(Debug)]
+pub struct StorageNode {
+    config: NodeConfig,
+    seats: Vec<(DriveId, Seat)>,
+    drives: BTreeMap<DriveId, Arc<Drive>>,
+    map: RwLock<Arc<ClusterMap>>,
+    states: watch::Sender<Vec<DriveHealth>>,
+}
+
+impl StorageNode {
+    /// Opens the drives, all at once. Must run on a tokio runtime.
+    pub async fn open(config: NodeConfig, specs: Vec<DriveSpec>, executor: Executor, metrics: Metrics) -> Arc<Self> {
+        let open = |spec: DriveSpec| {
+            let options = DriveOptions {
+                cluster: config.cluster,
+                expect: spec.expect,
+                config: config.drive,
+                executor,
+                metrics: metrics.clone(),
+            };
+            async move {
+                let name = spec.media.name();
+                let drive = Drive::open(spec.media, options).await;
+                (name, spec.expect, drive.map_err(|e| e.to_string()))
+            }
+        };
+        let opened = futures::future::join_all(specs.into_iter().map(open)).await;
+        let mut drives: BTreeMap<DriveId, Arc<Drive>> = BTreeMap::new();
+        let mut seats = Vec::new();
+        for (name, expect, outcome) in opened {
+            let (id, seat) = take_seat(&mut drives, name, expect, outcome);
+            seats.push((id, seat));
+        }
+        let node = Self {
+            config,
+            seats,
+            drives,
+            map: RwLock::new(Arc::new(ClusterMap::default())),
+            states: watch::Sender::new(Vec::new()),
+        };
+        node.states.send_replace(node.current_states());
+        let node = Arc::new(node);
+        for drive in node.drives.values() {
+            tokio::spawn(supervise(Arc::downgrade(&node), Arc::downgrade(drive)));
+        }
+        node
+    }
+
+    /// Takes a newer cluster map; an older one is ignored.
+    pub fn set_map(&self, map: ClusterMap) {
+        let mut held = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        if map.epoch >= held.epoch {
+            *held = Arc::new(map);
+        }
+    }
+
+    /// Tells the state of every drive, now and at each change.
+    pub fn watch_drives(&self) -> watch::Receiver<Vec<DriveHealth>> {
+        self.states.subscribe()
+    }
+
+    /// State of every drive.
+    pub fn drives(&self) -> Vec<DriveStatus> {
+        let status = |(id, seat): &(DriveId, Seat)| match seat {
+            Seat::Serving(drive) => drive.status(),
+            Seat::Unserved(health) => DriveStatus {
+                id: *id,
+                name: health.name.clone(),
+                healthy: false,
+                reason: health.reason.clone(),
+                capacity_bytes: 0,
+                used_bytes: 0,
+                live_bytes: 0,
+                packs: 0,
+            },
+        };
+        self.seats.iter().map(status).collect()
+    }
+
+    /// One drive in service.
+    pub fn drive(&self, id: DriveId) -> Option<&Arc<Drive>> {
+        self.drives.get(&id)
+    }
+
+    /// Ends service of every drive, in order.
+    pub async fn close(&self) {
+        for drive in self.drives.values() {
+            drive.close().await;
+        }
+    }
+
+    fn current_states(&self) -> Vec<DriveHealth> {
+        let state = |(id, seat): &(DriveId, Seat)| match seat {
+            Seat::Serving(drive) => {
+                let health = drive.health();
+                let name = drive.status().name;
+                DriveHealth { id: *id, name, state: health.state, reason: health.reason }
+            }
+            Seat::Unserved(health) => health.clone(),
+        };
+        self.seats.iter().map(state).collect()
+    }
+
+    fn find(&self, id: DriveId) -> Result<&Arc<Drive>, RpcError> {
+        if let Some(drive) = self.drives.get(&id) {
+            return Ok(drive);
+        }
+        let unserved = self.seats.iter().find_map(|(seat, state)| match state {
+            Seat::Unserved(health) if *seat == id => Some(health),
+            _ => None,
+        });
+        Err(match unserved {
+            Some(health) => {
+                RpcError::new(Code::DriveFailed, format!("drive {} is out of service: {}", health.name, health.reason))
+            }
+            None => RpcError::new(Code::NoSuchDrive, format!("node {} does not serve drive {id}", self.config.node)),
+        })
+    }
+
+    async fn answer(&self, request: StorageRequest, body: Bytes) -> Result<(StorageReply, Bytes), RpcError> {
+        let plain = |reply| Ok((reply, Bytes::new()));
+        match request {
+            StorageRequest::StoreShard { drive, pg, pack, preimage, encoding, shard } => {
+                let map = Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner));
+                let target = self.find(drive)?;
+                checks::placement(&map, pg, drive, (&encoding, shard))?;
+                let header = checks::header(pg, pack, (preimage, encoding), (shard, &body))?;
+                if self.config.verify_shard_roots {
+                    checks::root(&header, &body)?;
+                }
+                target.store(header, body).await?;
+                plain(StorageReply::Done)
+            }
+            StorageRequest::ReadShard { drive, pack, generation, shard, offset, len } => {
+                let bytes = self.find(drive)?.read(Range { pack, generation, shard, offset, len }).await?;
+                Ok((StorageReply::Bytes, bytes))
+            }
+            StorageRequest::DescribePack { drive, pack } => plain(self.find(drive)?.describe(pack).await?),
+            StorageRequest::Inventory { drive, pg, after, max } => {
+                let max = (max as usize).clamp(1, INVENTORY_MAX);
+                let (rows, more) = self.find(drive)?.inventory(pg, after, max)?;
+                plain(StorageReply::Inventory { rows, more })
+            }
+            StorageRequest::Condemn { drive, epoch, packs } => {
+                checks::few("Condemn", packs.len(), SWEEP_PACKS_MAX)?;
+                plain(StorageReply::Packs(self.find(drive)?.condemn(epoch, packs).await?))
+            }
+            StorageRequest::Pardon { drive, packs } => {
+                checks::few("Pardon", packs.len(), SWEEP_PACKS_MAX)?;
+                self.find(drive)?.pardon(packs).await?;
+                plain(StorageReply::Done)
+            }
+            StorageRequest::Delete { drive, packs } => {
+                checks::few("Delete", packs.len(), SWEEP_PACKS_MAX)?;
+                plain(StorageReply::Packs(self.find(drive)?.delete(packs).await?))
+            }
+            StorageRequest::Drives => plain(StorageReply::Drives(self.drives())),
+        }
+    }
+}
+
+fn take_seat(
+    drives: &mut BTreeMap<DriveId, Arc<Drive>>,
+    name: String,
+    expect: Option<DriveId>,
+    outcome: Result<Drive, String>,
+) -> (DriveId, Seat) {
+    let unserved = |id, name, reason| {
+        tracing::error!(drive = %name, %reason, "drive not served");
+        (id, Seat::Unserved(DriveHealth { id, name, state: DriveState::Failed, reason }))
+    };
+    match outcome {
+        Err(reason) => unserved(expect.unwrap_or(DriveId::from_bytes([0; 16])), name, reason),
+        Ok(drive) => {
+            let id = drive.identity().drive;
+            if drives.contains_key(&id) {
+                let reason = format!("another directory of this node is drive {id} too; remove the copy");
+                return unserved(DriveId::from_bytes([0; 16]), name, reason);
+            }
+            let drive = Arc::new(drive);
+            drives.insert(id, Arc::clone(&drive));
+            (id, Seat::Serving(drive))
+        }
+    }
+}
+
+/// Probes one drive and passes changes of its health on, until the node is dropped.
+async fn supervise(node: Weak<StorageNode>, drive: Weak<Drive>) {
+    let Some(mut health) = drive.upgrade().map(|d| d.watch_health()) else { return };
+    loop {
+        let Some((interval, patience)) = node.upgrade().map(|n| (n.config.probe_interval, n.config.probe_timeout)) else {
+            return;
+        };
+        tokio::select! {
+            biased;
+            changed = health.changed() => if changed.is_err() {
+                return;
+            },
+            () = tokio::time::sleep(interval) => {
+                let Some(drive) = drive.upgrade() else { return };
+                if drive.health().readable() {
+                    drive.probe(patience).await;
+                }
+            }
+        }
+        let Some(node) = node.upgrade() else { return };
+        let states = node.current_states();
+        node.states.send_if_modified(|held| {
+            let differs = *held != states;
+            *held = states;
+            differs
+        });
+    }
+}
+
+#[async_trait]
+impl Service for StorageNode {
+    async fn serve(&self, _from: NodeId, request: Request) -> Result<Response, RpcError> {
+        let Message::Storage(message) = request.message else {
+            return Err(RpcError::new(Code::Malformed, "a storage node answers storage requests only"));
+        };
+        let (reply, body) = self.answer(message, request.body).await?;
+        Ok(Response { reply: Reply::Storage(reply), body })
+    }
+}

@@ -1,0 +1,88 @@
+//! What a node checks of a store before it writes anything. Pure.
+
+use bytes::Bytes;
+use stele_rpc::error::{Code, RpcError};
+use stele_rpc::storage::PgRef;
+use stele_types::ids::{DriveId, PackId};
+use stele_types::limits::PACK_BYTES_MAX;
+use stele_types::map::ClusterMap;
+use stele_types::pack::{Encoding, PackPreimage};
+use stele_types::segment::ShardHeader;
+
+fn malformed(text: impl Into<String>) -> RpcError {
+    RpcError::new(Code::Malformed, text)
+}
+
+/// The caller knows the PG as it is, and the drive is the slot of that shard.
+pub(super) fn placement(
+    map: &ClusterMap,
+    pg: PgRef,
+    drive: DriveId,
+    (encoding, shard): (&Encoding, u8),
+) -> Result<(), RpcError> {
+    let Some(row) = map.pg(pg.pg) else {
+        let text = format!("PG {} is not in this node's map (epoch {}); refresh the map", pg.pg, map.epoch);
+        return Err(RpcError::new(Code::StalePg, text));
+    };
+    if row.epoch > pg.epoch {
+        let text = format!("PG {} is at epoch {}, the request at {}; use the newer row", pg.pg, row.epoch, pg.epoch);
+        return Err(RpcError { newer_pg: Some(Box::new(row.clone())), ..RpcError::new(Code::StalePg, text) });
+    }
+    if row.epoch < pg.epoch {
+        let text = format!("this node knows PG {} at epoch {}, not yet {}; try again", pg.pg, row.epoch, pg.epoch);
+        return Err(RpcError::new(Code::StalePg, text));
+    }
+    let slot = encoding.slots.get(usize::from(shard)).and_then(|slot| row.slots.get(usize::from(*slot)));
+    match slot {
+        Some(slot) if slot.drive == drive || slot.incoming == Some(drive) => Ok(()),
+        Some(_) => Err(malformed(format!("drive {drive} is not the slot of shard {shard} in PG {}", pg.pg))),
+        None => Err(malformed(format!("PG {} has no slot for shard {shard}", pg.pg))),
+    }
+}
+
+/// The parts of a store fit each other; its header, without CRCs.
+pub(super) fn header(
+    pg: PgRef,
+    pack: PackId,
+    (preimage, encoding): (PackPreimage, Encoding),
+    (shard, body): (u8, &Bytes),
+) -> Result<ShardHeader, RpcError> {
+    let scheme = encoding.scheme;
+    let payload = preimage.payload_len as usize;
+    if payload == 0 || payload > PACK_BYTES_MAX || preimage.chunk_list_offset > preimage.payload_len {
+        return Err(malformed(format!("a pack of {payload} payload bytes is out of bounds")));
+    }
+    if scheme.k() == 0 || encoding.slots.len() != scheme.shards() || encoding.roots.len() != scheme.shards() {
+        return Err(malformed(format!("an encoding of {scheme} has {} slots and roots each", scheme.shards())));
+    }
+    if usize::from(shard) >= scheme.shards() {
+        return Err(malformed(format!("{scheme} has no shard {shard}")));
+    }
+    if body.len() != scheme.shard_len(payload) {
+        let text = format!("a shard of this pack has {} bytes, not {}", scheme.shard_len(payload), body.len());
+        return Err(malformed(text));
+    }
+    if preimage.pack_id() != pack {
+        return Err(malformed(format!("pack id {pack} is not the hash of its preimage")));
+    }
+    let payload_len = u32::try_from(body.len()).map_err(|_| malformed("the shard is too long"))?;
+    let crcs = Vec::new();
+    Ok(ShardHeader { pack, pg: pg.pg, pg_epoch: pg.epoch, shard, preimage, encoding, payload_len, crcs })
+}
+
+/// The body is the shard that the encoding commits to.
+pub(super) fn root(header: &ShardHeader, body: &[u8]) -> Result<(), RpcError> {
+    let expected = header.encoding.roots.get(usize::from(header.shard)).map(|root| *root.as_bytes());
+    if expected == Some(*blake3::hash(body).as_bytes()) {
+        return Ok(());
+    }
+    Err(malformed(format!("shard {} of pack {} is not what its root commits to", header.shard, header.pack)))
+}
+
+/// A request names at most `max` packs.
+pub(super) fn few(what: &str, packs: usize, max: usize) -> Result<(), RpcError> {
+    if packs <= max {
+        return Ok(());
+    }
+    Err(malformed(format!("{what} of {packs} packs; at most {max} at once")))
+}

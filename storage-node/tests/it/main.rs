@@ -1,0 +1,14 @@
+//! Drives and nodes as their callers see them, on model media and on real directories.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::excessive_nesting, reason = "loops over cases around a test are clearer than their pieces")]
+
+mod bench_shape;
+mod conformance;
+mod crash;
+mod faults;
+mod identity;
+mod node;
+mod reclaim;
+mod sweep;
+mod world;

@@ -1,0 +1,108 @@
+//! Everything that must hold before a change lands: rules, lints, tests, simulation, and the real
+//! binary under other people's clients. Writes under `target/` only.
+//!
+//! All cargo calls here are for the whole workspace with its tests: cargo then settles on one set of
+//! features and builds every dependency once. `-p CRATE` would settle on another and build many again.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::root::{cargo, root};
+use crate::steps::{Outcome, Steps, no_findings, succeed};
+use crate::{deps, tidy, tools};
+
+/// How much of the costly steps is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What fits before every change.
+    Usual,
+    /// What a release needs: full sizes, more rounds.
+    Full,
+}
+
+const ALL: [&str; 3] = ["--workspace", "--ignore-rust-version", "--locked"];
+
+/// Runs all steps; the exit code is 0 only if none failed.
+///
+/// # Errors
+/// Names the steps that failed.
+pub(crate) fn verify(extent: Extent) -> Result<()> {
+    let mut steps = Steps::new();
+    steps.run("deps: who may import whom", || no_findings("deps", &deps::findings()?).map(|()| Outcome::Passed));
+    steps.run("tidy", || no_findings("tidy", &tidy::findings()?).map(|()| Outcome::Passed));
+    steps.run("format", || succeed(&mut cargo(&["fmt", "--all", "--check"])));
+    let built = steps.run("build", || succeed(cargo(&["build", "--all-targets"]).args(ALL)));
+    if built {
+        after_build(&mut steps, extent);
+    }
+    steps.run("clippy", || {
+        succeed(cargo(&["clippy", "--quiet", "--all-targets"]).args(ALL).args(["--", "-D", "warnings"]))
+    });
+    steps.finish()
+}
+
+fn after_build(steps: &mut Steps, extent: Extent) {
+    steps.run("tests", || {
+        let rounds = if extent == Extent::Full { "50" } else { "3" };
+        let mut test = cargo(&["test", "--no-fail-fast"]);
+        succeed(test.args(ALL).env("STELE_BIN", stele()).env("STELE_KILL_ROUNDS", rounds))
+    });
+    steps.run("simulation", || {
+        let seeds = if extent == Extent::Full { "0..2000" } else { "0..60" };
+        succeed(&mut cargo_built("stele-sim", &["--seeds", seeds]))
+    });
+    steps.run("sabotage is found", || {
+        let mut test = cargo(&["test", "--features", "stele-sim/sabotage", "--test", "sabotage"]);
+        succeed(test.args(ALL))
+    });
+    steps.run("S3 suite and bad input", || with_clients("loadtest/acceptance/suite.py", &[]));
+    steps.run("real input through four clients", || with_clients("loadtest/clients/real_input.py", &real_input(extent)));
+    steps.run("space comes back", || {
+        let count = if extent == Extent::Full { "10000" } else { "1500" };
+        with_clients("loadtest/acceptance/space.py", &["--operations".into(), count.into()])
+    });
+    steps.run("nothing is answered before it is synced", || match tools::missing_strace() {
+        Some(missing) => Ok(Outcome::Lacks(missing)),
+        None => with_clients("loadtest/acceptance/durability.py", &[]),
+    });
+}
+
+/// The binary that the tests start.
+fn stele() -> PathBuf {
+    root().join("target/debug/stele")
+}
+
+/// A program of this workspace that the build step made.
+fn cargo_built(name: &str, words: &[&str]) -> std::process::Command {
+    let mut command = crate::root::command(root().join("target/debug").join(name));
+    command.args(words);
+    command
+}
+
+fn real_input(extent: Extent) -> Vec<String> {
+    let (telemetry, big) = if extent == Extent::Full { ("20000", "2048") } else { ("1000", "256") };
+    let mut words: Vec<String> = ["--telemetry", telemetry, "--big-mib", big].map(str::to_owned).into();
+    for folder in tools::real_inputs() {
+        words.extend(["--input".to_owned(), folder.display().to_string()]);
+    }
+    words
+}
+
+/// Runs a script against the built binary, in a folder of its own that is removed if all is well.
+fn with_clients(script: &str, words: &[String]) -> Result<Outcome> {
+    if let Some(missing) = tools::missing_clients() {
+        return Ok(Outcome::Lacks(missing));
+    }
+    let name = script.rsplit('/').next().and_then(|file| file.strip_suffix(".py")).ok_or_else(|| anyhow!("{script}"))?;
+    let work = root().join("target/acceptance").join(name);
+    if work.exists() {
+        std::fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
+    }
+    std::fs::create_dir_all(&work).with_context(|| format!("making {}", work.display()))?;
+    let mut command = tools::script(script);
+    command.arg("--stele").arg(stele()).arg("--work").arg(&work).args(words);
+    let outcome = succeed(&mut command)?;
+    std::fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
+    Ok(outcome)
+}
