@@ -74,6 +74,17 @@ fn subtree<S: TileSource>(source: &S, height: u32, index: u64) -> Result<Hash, T
     tile.get(start..start + span).and_then(complete_root).ok_or(missing)
 }
 
+/// The first `width` hashes of a tile.
+fn narrow_tile<S: TileSource>(source: &S, at: (u8, u64), width: usize) -> Result<Vec<Hash>, TileError<S::Error>> {
+    let (level, index) = at;
+    let mut tile = source.tile(level, index).map_err(|error| TileError::Source { level, index, error })?;
+    if tile.len() < width {
+        return Err(TileError::Missing { level, index });
+    }
+    tile.truncate(width);
+    Ok(tile)
+}
+
 /// Root of the leaves [start, end), where `start` is a multiple of the largest power of two below
 /// the range's length, as it is for every node of an RFC 6962 tree.
 ///
@@ -140,15 +151,7 @@ impl TileAppender {
         while hashes > 0 {
             let index = hashes / TILE_WIDTH as u64;
             let width = usize::try_from(hashes % TILE_WIDTH as u64).map_err(|_| TileError::OutOfRange)?;
-            let mut tile = Vec::new();
-            if width > 0 {
-                tile = source.tile(level, index).map_err(|error| TileError::Source { level, index, error })?;
-                if tile.len() < width {
-                    return Err(TileError::Missing { level, index });
-                }
-                tile.truncate(width);
-            }
-            open.push(tile);
+            open.push(if width == 0 { Vec::new() } else { narrow_tile(source, (level, index), width)? });
             hashes = index;
             level += 1;
         }

@@ -326,6 +326,50 @@ def streaming_uploads_that_lie_are_refused(t):
 
 
 @case
+def copies_keep_bytes_headers_and_roots(t):
+    big = random.Random(5).randbytes(9 * MIB)
+    for key, body in (("small", b"small body"), ("big", big), ("empty", b"")):
+        put = t.put(key, body, Metadata={"a": "b"}, ContentType="text/x-source")
+        done = t.s3.copy_object(Bucket=t.bucket, Key=f"copy of {key}", CopySource={"Bucket": t.bucket, "Key": key})
+        equal(done["CopyObjectResult"]["ETag"], put["ETag"], "ETag")
+        root = done["ResponseMetadata"]["HTTPHeaders"]["x-stele-object-root"]
+        equal(root, put["ResponseMetadata"]["HTTPHeaders"]["x-stele-object-root"], "root")
+        t.s3.delete_object(Bucket=t.bucket, Key=key)
+        got = t.get(f"copy of {key}")
+        assert got["Body"].read() == body, f"bytes of the copy of {key}"
+        equal((got["Metadata"], got["ContentType"]), ({"a": "b"}, "text/x-source"), "headers")
+
+
+@case
+def copies_find_oddly_named_sources(t):
+    for key in ODD_KEYS[:-3]:
+        t.put(key, key.encode())
+        t.s3.copy_object(Bucket=t.bucket, Key="copy", CopySource={"Bucket": t.bucket, "Key": key})
+        equal(t.body("copy"), key.encode(), f"copy of {key[:30]!r}")
+    t.put("with space+plus", b"form")
+    source = {"x-amz-copy-source": f"{t.bucket}%2Fwith+space%2Bplus"}
+    answered(t.raw.call("PUT", f"{t.path}/copy", headers=source), 200)
+    equal(t.body("copy"), b"form", "source escaped as forms are")
+
+
+@case
+def copies_with_directives_and_conditions(t):
+    etag = t.put("k", b"x", Metadata={"a": "b"})["ETag"]
+    copy = lambda key, **more: t.s3.copy_object(Bucket=t.bucket, Key=key, CopySource=f"{t.bucket}/k", **more)
+    refused("InvalidRequest", copy, "k", status=400)
+    copy("k", MetadataDirective="REPLACE", Metadata={"c": "d"})
+    equal((t.head("k")["Metadata"], t.body("k")), ({"c": "d"}, b"x"), "after replacing its own metadata")
+    refused("PreconditionFailed", copy, "c", CopySourceIfMatch='"other"', status=412)
+    refused("PreconditionFailed", copy, "c", CopySourceIfNoneMatch=etag, status=412)
+    copy("c", CopySourceIfMatch=etag, IfNoneMatch="*")
+    refused("PreconditionFailed", copy, "c", IfNoneMatch="*", status=412)
+    refused("NoSuchKey", t.s3.copy_object, Bucket=t.bucket, Key="c", CopySource=f"{t.bucket}/absent", status=404)
+    refused("NoSuchBucket", t.s3.copy_object, Bucket=t.bucket, Key="c", CopySource="no-such-bucket-here/k", status=404)
+    refused("NoSuchBucket", t.s3.copy_object, Bucket="no-such-bucket-here", Key="c", CopySource=f"{t.bucket}/k", status=404)
+    equal(t.keys(), ["c", "k"], "keys")
+
+
+@case
 def presigned_urls(t):
     put = t.s3.generate_presigned_url("put_object", {"Bucket": t.bucket, "Key": "k"}, ExpiresIn=60)
     urllib.request.urlopen(urllib.request.Request(put, data=b"presigned", method="PUT")).read()
@@ -341,6 +385,9 @@ def presigned_urls(t):
     answered(t.raw.plain("DELETE", good), 403, "SignatureDoesNotMatch")
     past = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=120)
     answered(t.raw.plain("GET", t.raw.presign("GET", f"{t.path}/k", when=past)), 403, "AccessDenied")
+    old = t.client(signature_version="s3").generate_presigned_url("get_object", {"Bucket": t.bucket, "Key": "k"})
+    answer = answered(t.raw.plain("GET", old[len(t.url) :]), 400, "InvalidRequest")
+    assert b"s3v4" in answer.body, "no advice about signature version 2"
     equal(t.body("k"), b"presigned", "after refusals")
 
 

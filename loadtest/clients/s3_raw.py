@@ -163,15 +163,15 @@ class Raw:
     def bytes(self, data, shut=False):
         """Sends bytes as they are; returns everything the server answers until it closes or 10 s."""
         with socket.create_connection((self.host, self.port), timeout=10) as s:
-            s.sendall(data)
-            if shut:
-                s.shutdown(socket.SHUT_WR)
             answer = b""
             try:
+                s.sendall(data)
+                if shut:
+                    s.shutdown(socket.SHUT_WR)
                 while piece := s.recv(65536):
                     answer += piece
             except OSError:
-                pass
+                pass  # The server may answer and close before it has read everything.
             return answer
 
     def head_bytes(self, method, path, headers):

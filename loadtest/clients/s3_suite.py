@@ -44,6 +44,7 @@ class Store:
         self.path = f"/{bucket}"
 
     def client(self, **config):
+        config.setdefault("signature_version", "s3v4")
         config.setdefault("retries", {"max_attempts": 1, "mode": "standard"})
         config.setdefault("s3", {"addressing_style": "path"})
         config.setdefault("max_pool_connections", 64)
@@ -85,9 +86,8 @@ class Store:
     def clean(self):
         for upload in self.s3.list_multipart_uploads(Bucket=self.bucket).get("Uploads", []):
             self.s3.abort_multipart_upload(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-        while keys := self.s3.list_objects_v2(Bucket=self.bucket, EncodingType="url").get("Contents", []):
-            for key in keys:
-                self.s3.delete_object(Bucket=self.bucket, Key=key["Key"])
+        for key in self.keys():
+            self.s3.delete_object(Bucket=self.bucket, Key=key)
         self.s3.delete_bucket(Bucket=self.bucket)
 
 

@@ -1,6 +1,7 @@
 //! Values of the state machine's rows: positional MessagePack, fields only ever appended, with
 //! defaults. Keys and tables: [`crate::keyspace`]. Remembered replies, and envelopes in the raft log,
-//! are messages: MessagePack with field names.
+//! are messages: MessagePack with field names. [`CurrentRow`] has a fixed layout, because a listing
+//! decodes very many of them.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,11 @@ use stele_types::object::{
 use stele_types::seam::UnixMillis;
 
 use crate::kv::{KvError, KvRead, KvResult};
+
+mod current;
+
+pub use current::CurrentRow;
+use current::etag_text;
 
 /// Encodes a row.
 pub fn encode<T: Serialize>(row: &T) -> Vec<u8> {
@@ -197,78 +203,6 @@ impl VersionRow {
             checksums: self.checksums.iter().map(|c| (c.algorithm, c.kind)).collect(),
         }
     }
-}
-
-/// What a listing shows of the current version of a key.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct CurrentRow {
-    /// The version.
-    pub id: VersionId,
-    /// Shown as `null`.
-    pub null_version: bool,
-    /// Commit time.
-    pub modified: UnixMillis,
-    /// Bytes.
-    pub len: u64,
-    /// First half of the ETag's MD5: numbers decode without an allocation, and listings decode many.
-    pub md5_high: u64,
-    /// Second half.
-    pub md5_low: u64,
-    /// Parts of a multipart object; 0 for a body that came in one stream.
-    pub parts: u16,
-    /// Checksums known.
-    pub checksums: Vec<(ChecksumAlgorithm, ChecksumType)>,
-}
-
-impl CurrentRow {
-    /// From the version it describes.
-    pub fn of(row: &VersionRow, seq: CommitSeq) -> Self {
-        Self {
-            id: VersionId { commit_seq: seq, nonce: row.nonce },
-            null_version: row.null_version,
-            modified: row.modified,
-            len: row.len,
-            md5_high: u64::try_from(row.etag.md5 >> 64).expect("64 bits remain"),
-            md5_low: u64::try_from(row.etag.md5 & u128::from(u64::MAX)).expect("masked to 64 bits"),
-            parts: row.etag.parts,
-            checksums: row.checksums.iter().map(|c| (c.algorithm, c.kind)).collect(),
-        }
-    }
-
-    /// The ETag.
-    pub fn etag(&self) -> ETag {
-        ETag { md5: u128::from(self.md5_high) << 64 | u128::from(self.md5_low), parts: self.parts }
-    }
-
-    /// What a listing shows.
-    pub fn into_listed(self, key: String) -> ListedKey {
-        let etag = etag_text(self.etag());
-        ListedKey {
-            key,
-            id: self.id,
-            null_version: self.null_version,
-            latest: true,
-            delete_marker: false,
-            modified: self.modified,
-            len: self.len,
-            etag,
-            checksums: self.checksums,
-        }
-    }
-}
-
-/// The ETag as text, as its `Display` prints it, without the formatting machinery.
-fn etag_text(etag: ETag) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    if etag.parts > 0 {
-        return etag.to_string();
-    }
-    let mut text = String::with_capacity(32);
-    for byte in etag.md5.to_be_bytes() {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
 }
 
 /// What outlives a key's versions.

@@ -122,11 +122,12 @@ impl KvRead for Restored {
     }
 
     fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> KvResult<()> {
-        if from < to {
-            for (key, value) in self.0.range(from.to_vec()..to.to_vec()) {
-                if visit(key, value).is_break() {
-                    break;
-                }
+        if from >= to {
+            return Ok(());
+        }
+        for (key, value) in self.0.range(from.to_vec()..to.to_vec()) {
+            if visit(key, value).is_break() {
+                break;
             }
         }
         Ok(())

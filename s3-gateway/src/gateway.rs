@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use stele_chunker::buffer::BufferPool;
 use stele_rpc::client::{MetaClient, StorageClient};
 use stele_rpc::error::RpcError;
 use stele_rpc::meta::{MetaReply, MetaRequest};
@@ -28,6 +29,8 @@ use crate::metrics::Metrics;
 use crate::packer::Packer;
 use crate::store::Coders;
 
+/// Unused pack buffers are kept up to this share of the memory budget, beside it.
+const IDLE_SHARE_OF_BUDGET: u64 = 8;
 /// Repair reports kept until somebody takes them; older ones are dropped.
 const REPAIR_REPORTS_MAX: usize = 256;
 
@@ -59,6 +62,8 @@ pub struct Gateway {
     pub(crate) buckets: BucketCache,
     pub(crate) packer: Packer,
     pub(crate) coders: Coders,
+    /// Memory of packs that were stored, for the next ones.
+    pub(crate) pool: BufferPool,
     pub(crate) latency: Latency,
     pub(crate) metrics: Metrics,
     node: NodeId,
@@ -89,13 +94,15 @@ impl Gateway {
         let missing = |what| move |source| StartError::Meta { what, source };
         placement.refresh(MapEpoch(0)).await.map_err(missing("cluster map"))?;
         leases.grant().await.map_err(missing("lease"))?;
+        let pool = BufferPool::new(usize::try_from(config.memory_bytes / IDLE_SHARE_OF_BUDGET).unwrap_or(0));
         let gateway = Arc::new(Self {
             budget: Budget::new(config.memory_bytes, config.budget_wait)?,
             cpu: CpuPool::start(deps.cpu)?,
             cache: ChunkCache::new(config.cache_bytes),
             buckets: BucketCache::default(),
             packer: Packer::default(),
-            coders: Coders::default(),
+            coders: Coders::new(&pool),
+            pool,
             latency: Latency::new(config.hedge_floor),
             meta: deps.meta,
             storage: deps.storage,
@@ -175,9 +182,13 @@ impl Gateway {
 
     pub(crate) fn report(&self, report: RepairReport) {
         self.metrics.mismatches.inc();
+        let mut repairs = self.repairs.lock().unwrap_or_else(PoisonError::into_inner);
+        // A lost drive makes every read of it a mismatch: each shard is told once while it is queued.
+        if repairs.iter().any(|known| (known.pack, known.shard) == (report.pack, report.shard)) {
+            return;
+        }
         tracing::warn!(pack = %report.pack, shard = report.shard, drive = %report.drive, reason = report.reason,
             "shard needs repair");
-        let mut repairs = self.repairs.lock().unwrap_or_else(PoisonError::into_inner);
         if repairs.len() >= REPAIR_REPORTS_MAX {
             repairs.pop_front();
         }

@@ -290,7 +290,8 @@ struct OwnPacks {
 
 impl OwnPacks {
     fn begin(gw: &Arc<Gateway>, epoch: Epoch, declared: Option<u64>) -> Result<Self, GatewayError> {
-        let mut writer = PackWriter::new(random_bytes(gw.rng.as_ref()), target_for(gw, declared));
+        let writer = PackWriter::new(random_bytes(gw.rng.as_ref()), target_for(gw, declared));
+        let mut writer = writer.with_pool(&gw.pool);
         writer.begin_body(BodyTag(0), epoch, declared).map_err(writer_failed)?;
         let cutting =
             Cutting { writer, body_hash: blake3::Hasher::new(), sealed: Vec::new(), failed: None };

@@ -6,6 +6,7 @@
 //! replaced. Nothing here decides whether a commit is allowed: the metadata service does, by fence.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -27,6 +28,17 @@ struct Held {
     lease: Lease,
     next_sequence: u64,
     open_sequences: BTreeSet<u64>,
+    /// Lowest open start epoch as last reported.
+    reported: Epoch,
+}
+
+impl State {
+    /// The lowest start epoch still open, or the current one. Epochs at or below the fence were open
+    /// under a lease that was lost: the fence has decided about them.
+    fn lowest_open(&self, lease: &Lease) -> Epoch {
+        let above_fence = self.open_epochs.range((Bound::Excluded(lease.fence), Bound::Unbounded)).next();
+        above_fence.map_or(lease.epoch, |(epoch, _)| *epoch).min(lease.epoch)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -150,7 +162,8 @@ impl Leases {
         let lease = self.lease_command(command).await?;
         self.taken.inc();
         tracing::info!(lease = %lease.id, epoch = %lease.epoch, "lease taken");
-        self.lock().held = Some(Held { lease, next_sequence: 1, open_sequences: BTreeSet::new() });
+        let reported = lease.epoch;
+        self.lock().held = Some(Held { lease, next_sequence: 1, open_sequences: BTreeSet::new(), reported });
         Ok(())
     }
 
@@ -158,11 +171,7 @@ impl Leases {
     pub(crate) async fn renew(&self) -> Result<MapEpoch, RpcError> {
         let request = {
             let state = self.lock();
-            state.held.as_ref().map(|held| {
-                let lowest_open = state.open_epochs.keys().next().copied();
-                // Epochs of a lease that was lost are not this one's: the fence decides about them.
-                (held.lease.id, lowest_open.unwrap_or(held.lease.epoch).min(held.lease.epoch))
-            })
+            state.held.as_ref().map(|held| (held.lease.id, state.lowest_open(&held.lease)))
         };
         let Some((lease, lowest_open)) = request else {
             self.grant().await?;
@@ -176,6 +185,7 @@ impl Leases {
                     && held.lease.id == renewed.id
                 {
                     held.lease = renewed;
+                    held.reported = lowest_open;
                 }
                 Ok(renewed.map_epoch)
             }
@@ -186,6 +196,12 @@ impl Leases {
                 Err(error)
             }
         }
+    }
+
+    /// A renewal would report a higher epoch than the last one did, so that a fence may rise.
+    fn has_news(&self) -> bool {
+        let state = self.lock();
+        state.held.as_ref().is_some_and(|held| state.lowest_open(&held.lease) > held.reported)
     }
 
     /// Gives the lease back.
@@ -319,7 +335,7 @@ where
         match leases.renew().await {
             Ok(map_epoch) => {
                 on_map(map_epoch);
-                pause = ttl / 3;
+                pause = if leases.has_news() { ttl / 60 } else { ttl / 3 };
             }
             Err(error) => {
                 tracing::warn!(%error, "lease not renewed");

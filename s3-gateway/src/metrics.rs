@@ -148,7 +148,7 @@ impl Metrics {
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
-        let gateway = registry.sub_registry_with_prefix("stele_gateway");
+        let gateway = registry.sub_registry_with_prefix("gateway");
         gateway.register("step_seconds", "Seconds per step of PUT and GET", self.family.clone());
         let counters = [
             ("body_bytes_in", "Body bytes accepted", &self.bytes_in),

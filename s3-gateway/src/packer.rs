@@ -238,10 +238,10 @@ async fn store_batch(gw: &Arc<Gateway>, batch: Vec<Member>) {
 }
 
 async fn seal_and_store(gw: &Arc<Gateway>, bodies: Vec<SharedBody>) -> Result<Vec<Answer>, GatewayError> {
-    let seed = random_bytes(gw.rng.as_ref());
+    let writer = PackWriter::new(random_bytes(gw.rng.as_ref()), PackTarget::MAX).with_pool(&gw.pool);
     let bytes: u64 = bodies.iter().map(|b| b.len).sum();
     let sealing = gw.metrics.time(Step::P5Pack);
-    let sealed = gw.cpu.run(usize::try_from(bytes).unwrap_or(usize::MAX), move || seal_bodies(&bodies, seed).map(|s| (s, bodies)));
+    let sealed = gw.cpu.run(usize::try_from(bytes).unwrap_or(usize::MAX), move || seal_bodies(&bodies, writer).map(|s| (s, bodies)));
     let (sealed, bodies) = sealed.await?.map_err(writer_failed)?;
     drop(sealing);
     let stored = try_join_all(sealed.packs.into_iter().map(|pack| store_pack(gw, pack))).await?;
@@ -260,8 +260,7 @@ struct SealedBatch {
 }
 
 /// Cuts, hashes and packs bodies. Pure.
-fn seal_bodies(bodies: &[SharedBody], seed: [u8; 32]) -> Result<SealedBatch, WriteError> {
-    let mut writer = PackWriter::new(seed, PackTarget::MAX);
+fn seal_bodies(bodies: &[SharedBody], mut writer: PackWriter) -> Result<SealedBatch, WriteError> {
     let mut packs = Vec::new();
     let mut ended = Vec::new();
     for (tag, body) in (0u64..).zip(bodies) {

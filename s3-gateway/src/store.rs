@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use stele_chunker::buffer::BufferPool;
 use stele_chunker::pack::SealedPack;
 use stele_chunker::shards::{Coder, CoderError, EncodedPack};
 use stele_rpc::error::{Code, RpcError};
@@ -93,18 +94,23 @@ fn coder_failed(error: CoderError) -> GatewayError {
 }
 
 /// Coders by scheme: making one inverts matrices, so each is made once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Coders {
     made: Mutex<BTreeMap<Scheme, Arc<Coder>>>,
+    pool: BufferPool,
 }
 
 impl Coders {
+    pub(crate) fn new(pool: &BufferPool) -> Self {
+        Self { made: Mutex::default(), pool: pool.clone() }
+    }
+
     pub(crate) fn get(&self, scheme: Scheme) -> Result<Arc<Coder>, GatewayError> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(coder) = made.get(&scheme) {
             return Ok(Arc::clone(coder));
         }
-        let coder = Arc::new(Coder::new(scheme).map_err(coder_failed)?);
+        let coder = Arc::new(Coder::new(scheme).map_err(coder_failed)?.with_pool(&self.pool));
         made.insert(scheme, Arc::clone(&coder));
         Ok(coder)
     }

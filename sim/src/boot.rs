@@ -1,9 +1,10 @@
 //! Starts processes as `stele` does: metadata first, then storage nodes, gateways, sweeps.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use stele_metadata::apply::ApplyOptions;
 use stele_metadata::placement::initial_map;
 use stele_metadata::{Executor as MetaExecutor, MetadataConfig, MetadataNode, seed_raft_randomness};
@@ -24,7 +25,7 @@ use stele_types::scheme::Scheme;
 use tokio::sync::watch;
 
 use crate::env::{BUCKET, GatewayHandle};
-use crate::net::SimNet;
+use crate::net::{Alive, SimNet};
 use crate::plan::{DRIVES, GATEWAYS, STORAGE_NODES};
 #[cfg(feature = "sabotage")]
 use crate::sabotage::Sabotage;
@@ -109,23 +110,26 @@ impl World {
             options: self.apply_options(),
             ..MetadataConfig::new(METADATA)
         };
-        let clock = Arc::clone(&self.env().clock);
-        let node = match MetadataNode::open(config, self.meta_disk.storage(), clock).await {
-            Ok(node) => node,
-            Err(error) => return self.not_up(format_args!("metadata does not start: {error}")),
-        };
-        let mut fatal = node.fatal();
-        let running = Running { service: Arc::clone(&node), alive: Arc::new(AtomicBool::new(true)) };
-        self.net().bind(METADATA, node);
-        self.processes().metadata = Some(running);
-        self.env().trace.line(format_args!("metadata runs"));
-        let world = Arc::clone(self);
-        tokio::spawn(async move {
-            // What the real process does: it exits, and its supervisor starts it again.
-            if fatal.wait_for(Option::is_some).await.is_ok() {
-                world.env().trace.line(format_args!("metadata stops by itself"));
+        let mut last = String::new();
+        for _ in 0..3 {
+            let clock = Arc::clone(&self.env().clock);
+            match MetadataNode::open(config.clone(), self.meta_disk.storage(), clock).await {
+                Ok(node) => return self.metadata_runs(node),
+                // Its device failed while it started: the process ends and starts again.
+                Err(error) => last = error.to_string(),
             }
-        });
+            self.env().trace.line(format_args!("metadata does not start: {last}"));
+            self.meta_disk.crash();
+        }
+        self.not_up(format_args!("metadata does not start: {last}"))
+    }
+
+    fn metadata_runs(self: &Arc<Self>, node: Arc<MetadataNode>) -> bool {
+        let alive = Arc::new(AtomicBool::new(true));
+        tokio::spawn(restart_when_fatal(Arc::clone(self), Arc::clone(&alive), node.fatal()));
+        self.net().bind(METADATA, Arc::clone(&node) as Arc<_>);
+        self.processes().metadata = Some(Running { service: node, alive });
+        self.env().trace.line(format_args!("metadata runs"));
         true
     }
 
@@ -241,6 +245,22 @@ impl World {
             Err(error) => self.not_up(format_args!("the bucket can't be created: {error}")),
         }
     }
+}
+
+/// What becomes of a metadata process that can't go on: it exits, and its supervisor starts it again.
+fn restart_when_fatal(
+    world: Arc<World>,
+    alive: Alive,
+    mut fatal: watch::Receiver<Option<Arc<str>>>,
+) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let stopped = fatal.wait_for(Option::is_some).await.is_ok();
+        if stopped && alive.load(Ordering::Relaxed) && world.kill_metadata() {
+            world.env().trace.line(format_args!("metadata stopped by itself"));
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            world.start_metadata().await;
+        }
+    })
 }
 
 /// A command that belongs to no lease.

@@ -34,6 +34,8 @@ pub struct Env {
     pub gateways: GatewayPool,
     /// Values of several MiB that may still be written.
     pub large_left: AtomicU32,
+    /// The network flips bits of shard ranges, so that a read may see more damage than there is.
+    pub flips_bits: bool,
     /// Counts acknowledged writes.
     pub acknowledged: watch::Sender<u64>,
     /// Commits that clients were told of.

@@ -49,10 +49,12 @@ impl World {
                 self.start_storage(node).await;
             }
             Fault::KillMetadata => {
-                self.kill_metadata();
-                self.pause(1500).await;
-                self.start_metadata().await;
+                if self.kill_metadata() {
+                    self.pause(1500).await;
+                    self.start_metadata().await;
+                }
             }
+            Fault::FailRaftSync => self.meta_disk.fail_syncs_after(self.rng().below(3)),
             Fault::LoseDrive(drive) => self.lose_drive(drive),
             Fault::FailSync(drive) => {
                 self.drive(drive).set_faults(Faults { next_syncs_fail: 1, ..Faults::default() });
@@ -79,7 +81,7 @@ impl World {
                 }
                 self.net().set_frozen(node, true);
                 // Mostly longer than a lease and two sweeps.
-                tokio::time::sleep(Duration::from_millis(self.rng().between(2_000, 14_000))).await;
+                tokio::time::sleep(Duration::from_millis(self.rng().between(5_000, 14_000))).await;
                 self.net().set_frozen(node, false);
             }
             Fault::CutGateway(place) => {

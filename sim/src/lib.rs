@@ -28,6 +28,7 @@ pub mod linear;
 mod names;
 pub mod net;
 pub mod oracle;
+mod panics;
 pub mod plan;
 mod reads;
 pub mod run;

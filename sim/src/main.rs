@@ -17,9 +17,12 @@ struct Arguments {
     /// Run these seeds: FIRST..END.
     #[arg(long)]
     seeds: Option<String>,
-    /// Break one promise on purpose.
+    /// Break one promise on purpose, with more of the faults that bring it to light.
     #[arg(long, value_enum)]
     sabotage: Option<Sabotage>,
+    /// More of the faults that would bring this defect to light, without breaking anything.
+    #[arg(long, value_enum)]
+    focus: Option<Sabotage>,
     /// Go on after the first seed that fails.
     #[arg(long)]
     all: bool,
@@ -30,6 +33,10 @@ struct Arguments {
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
+    anyhow::ensure!(
+        cfg!(feature = "sabotage") || arguments.sabotage.is_none(),
+        "--sabotage needs a build with --features sabotage"
+    );
     let (first, end) = match (&arguments.seed, &arguments.seeds) {
         (Some(seed), _) => (*seed, seed + 1),
         (None, Some(range)) => parse_range(range)?,
@@ -37,7 +44,12 @@ fn main() -> anyhow::Result<ExitCode> {
     };
     let mut failed = 0u64;
     for seed in first..end {
-        let report = run(&Options { seed, sabotage: arguments.sabotage, keep_trace: arguments.trace })?;
+        let report = run(&Options {
+            seed,
+            sabotage: arguments.sabotage,
+            focus: arguments.focus.or(arguments.sabotage),
+            keep_trace: arguments.trace,
+        })?;
         show(&report, arguments.trace);
         if !report.findings.is_empty() {
             failed += 1;

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::net::NetFaults;
+use crate::sabotage::Sabotage;
 use crate::seed::SimRng;
 
 /// Drives of the cluster; their scheme is rs-4-2.
@@ -31,6 +32,8 @@ pub enum Fault {
     KillStorage(usize),
     /// The metadata service dies (kill -9) and starts again a moment later.
     KillMetadata,
+    /// A sync of the metadata service's device fails; it must stop, and starts again.
+    FailRaftSync,
     /// A device fails for good.
     LoseDrive(usize),
     /// The next sync of a device fails, having kept any part.
@@ -91,6 +94,8 @@ pub struct Plan {
     pub snapshot_every: u64,
     /// Power is lost at the first acknowledgement of a write after its time came.
     pub aimed: bool,
+    /// Before power is lost, the processes end and close what they hold.
+    pub ends_first: bool,
     /// Drives that are taken away before everything is read for the last time, besides those lost.
     pub taken_away: Vec<usize>,
     /// Read cache of the gateways, bytes.
@@ -123,9 +128,41 @@ impl Plan {
             raft_sync: Duration::from_micros(rng.between(100, 6_000)),
             snapshot_every: rng.between(15, 400),
             aimed: rng.chance(700),
+            ends_first: rng.chance(150),
             taken_away,
             cache_bytes: if rng.chance(300) { 4 << 20 } else { 0 },
         }
+    }
+
+    /// The plan of a seed, with more of what brings one kind of defect to light. Everything else stays
+    /// as drawn, and the store must keep its promises under it as under any other.
+    pub fn focused(rng: &SimRng, focus: Option<Sabotage>) -> Self {
+        let mut plan = Self::new(rng);
+        let at = |rng: &SimRng, plan: &Self| Duration::from_millis(rng.below(plan.chaos.as_millis() as u64));
+        match focus {
+            None | Some(Sabotage::DeleteWithoutAsking) => {}
+            Some(Sabotage::AcknowledgeBeforeSync) => {
+                plan.drive_sync = Duration::from_millis(rng.between(100, 300));
+                plan.aimed = true;
+                plan.ends_first = false;
+                plan.faults.extend([(at(rng, &plan), Fault::PowerLoss), (at(rng, &plan), Fault::PowerLoss)]);
+            }
+            Some(Sabotage::CommitWhenFenced) => {
+                let freeze = |rng: &SimRng, plan: &Self| (at(rng, plan), Fault::FreezeGateway(rng.index(GATEWAYS)));
+                plan.faults = vec![freeze(rng, &plan), freeze(rng, &plan), freeze(rng, &plan)];
+                plan.sweep_every = Duration::from_millis(300);
+                plan.workload.keys = KEYS.len();
+                plan.workload.weights[0] += 20;
+                plan.net = NetFaults { late_micros: plan.net.late_micros, ..NetFaults::CALM };
+            }
+            Some(Sabotage::ReplyCacheOff) => {
+                plan.net.duplicate = plan.net.duplicate.max(60);
+                plan.net.drop_reply = plan.net.drop_reply.max(30);
+            }
+            Some(Sabotage::SkipChunkCheck) => plan.net.corrupt_read = plan.net.corrupt_read.max(60),
+        }
+        plan.faults.sort_by_key(|(at, _)| *at);
+        plan
     }
 
     fn workload(rng: &SimRng) -> Workload {
@@ -164,7 +201,7 @@ impl Plan {
 
     fn fault(rng: &SimRng) -> Fault {
         let drive = rng.index(DRIVES);
-        match rng.below(18) {
+        match rng.below(19) {
             0..=2 => Fault::PowerLoss,
             3 => Fault::KillGateway(rng.index(GATEWAYS)),
             4 => Fault::KillStorage(rng.index(STORAGE_NODES)),
@@ -175,7 +212,8 @@ impl Plan {
             10 => Fault::FillDrive(drive),
             11 => Fault::SlowDrive(drive),
             12 => Fault::RotDrive(drive),
-            13 => Fault::CutGateway(rng.index(GATEWAYS)),
+            13 => Fault::FailRaftSync,
+            14 => Fault::CutGateway(rng.index(GATEWAYS)),
             _ => Fault::FreezeGateway(rng.index(GATEWAYS)),
         }
     }

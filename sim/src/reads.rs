@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
 use stele_rpc::meta::{ListQuery, ListedKey};
 use stele_s3_gateway::api::{ByteRange, GetReply, GetRequest, HeadReply};
-use stele_s3_gateway::error::GatewayError;
+use stele_s3_gateway::error::{BodyError, GatewayError};
 use stele_s3_gateway::{get, list};
 
 use crate::client::{Answer, Client, outcome};
@@ -37,6 +37,7 @@ impl Client {
         self.env.trace.line(format_args!("c{} get {:?} {range:?}", self.id, KEYS[key]));
         let mut request = GetRequest::current(BUCKET, KEYS[key]);
         request.range = range;
+        let me = &*self;
         let read = async {
             let GetReply { head, mut body } = get::get_object(&gateway.gateway, request).await?;
             let mut bytes = Vec::new();
@@ -44,6 +45,10 @@ impl Client {
             while let Some(piece) = body.next().await {
                 match piece {
                     Ok(piece) => bytes.extend_from_slice(&piece),
+                    Err(BodyError::Store(error)) => {
+                        me.judge_damage(key, &error);
+                        broken = Some(error.to_string());
+                    }
                     Err(error) => broken = Some(error.to_string()),
                 }
             }
@@ -58,7 +63,16 @@ impl Client {
         }
     }
 
+    /// Never more than m drives are lost or rotten, so stored bytes are never beyond repair.
+    fn judge_damage(&self, key: usize, error: &GatewayError) {
+        let flips_on_the_way = self.env.flips_bits;
+        if matches!(error, GatewayError::Corrupt { .. }) && !flips_on_the_way {
+            self.env.findings.add("I-5", format_args!("c{} read of {:?}: {error}", self.id, KEYS[key]));
+        }
+    }
+
     fn judge_failed_read(&self, key: usize, start: u64, error: &GatewayError) {
+        self.judge_damage(key, error);
         let now = self.env.clock.micros();
         match error {
             GatewayError::NoSuchKey { .. } => {

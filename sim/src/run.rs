@@ -15,6 +15,7 @@ use crate::findings::Findings;
 use crate::history::History;
 use crate::net::NetFaults;
 use crate::oracle::judge;
+use crate::panics;
 use crate::plan::{Fault, Plan};
 use crate::runtime::{SimClock, run_phase};
 use crate::sabotage::Sabotage;
@@ -35,8 +36,10 @@ const SETTLE: Duration = Duration::from_secs(20);
 pub struct Options {
     /// The seed.
     pub seed: u64,
-    /// A promise broken on purpose.
+    /// A promise broken on purpose. Needs the feature `sabotage`; without it nothing is broken.
     pub sabotage: Option<Sabotage>,
+    /// More of the faults that bring this defect to light.
+    pub focus: Option<Sabotage>,
     /// Keep every line of the trace, not only the last ones.
     pub keep_trace: bool,
 }
@@ -83,11 +86,12 @@ impl Report {
 /// # Errors
 /// When a runtime cannot be built. What the store does wrong is in the report.
 pub fn run(options: &Options) -> anyhow::Result<Report> {
+    panics::watch();
     let rng = SimRng::new(options.seed);
     let clock = Arc::new(SimClock::default());
     let trace = Trace::new(Arc::clone(&clock), options.keep_trace);
     let findings = Findings::new(trace.clone());
-    let plan = Plan::new(&rng.stream("plan"));
+    let plan = Plan::focused(&rng.stream("plan"), options.focus);
     trace.line(format_args!("seed {} {plan:?}", options.seed));
     let env = Arc::new(Env {
         clock: Arc::clone(&clock),
@@ -97,11 +101,15 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         findings: findings.clone(),
         gateways: GatewayPool::default(),
         large_left: AtomicU32::new(plan.workload.large_values),
+        flips_bits: plan.net.corrupt_read > 0,
         acknowledged: tokio::sync::watch::Sender::new(0),
         committed: Mutex::default(),
     });
     let world = World::new(&rng, plan, Arc::clone(&env), options.sabotage);
     Run { rng, clock: Arc::clone(&clock), env: Arc::clone(&env), world }.all_phases()?;
+    for panic in panics::seen() {
+        env.findings.add("PANIC", panic);
+    }
     let undecided = judge(&env);
     let (lines, hash) = trace.digest();
     Ok(Report {
@@ -133,9 +141,14 @@ impl Run {
             let last = phase as usize + 1 == ends.len();
             run_phase(&self.clock, &self.rng, phase, async {
                 self.chaos(phase, (begin, end), last).await;
-                // Before the tasks are dropped: nothing they do while they end may reach a device.
-                self.power_loss();
+                if !plan.ends_first {
+                    // Before the tasks are dropped: nothing they do while they end reaches a device.
+                    self.power_loss();
+                }
             })?;
+            if plan.ends_first {
+                self.power_loss();
+            }
             begin = end;
         }
         let phase = u32::try_from(ends.len()).unwrap_or(u32::MAX);
@@ -153,6 +166,9 @@ impl Run {
     async fn chaos(&self, phase: u32, (begin, end): (Duration, Duration), last: bool) {
         if !self.world.boot(phase).await {
             return;
+        }
+        if phase > 0 {
+            self.verify_all("after power loss").await;
         }
         let plan = self.world.plan();
         self.world.net().set_faults(plan.net);

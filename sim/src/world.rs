@@ -163,15 +163,14 @@ impl World {
         }
     }
 
-    /// The machine of the metadata service loses power.
-    pub(crate) fn kill_metadata(&self) {
+    /// The machine of the metadata service loses power. False if it was down already.
+    pub(crate) fn kill_metadata(&self) -> bool {
+        let Some(running) = self.processes().metadata.take() else { return false };
         self.net().unbind(METADATA);
-        let running = self.processes().metadata.take();
         self.meta_disk.crash();
-        if let Some(running) = running {
-            running.alive.store(false, Ordering::Relaxed);
-            // Its media are dead already, so that nothing it still does is kept.
-            tokio::spawn(async move { running.service.abandon().await });
-        }
+        running.alive.store(false, Ordering::Relaxed);
+        // Its media are dead already, so that nothing it still does is kept.
+        tokio::spawn(async move { running.service.abandon().await });
+        true
     }
 }

@@ -64,7 +64,7 @@ pub(crate) fn findings() -> Result<Vec<String>> {
 fn banned_words(name: &str, text: &str, findings: &mut Vec<String>) {
     for (number, line) in text.lines().enumerate() {
         for (head, tail, why) in BANNED {
-            if line.contains(&format!("{head}{tail}")) {
+            if stands_in(line, &format!("{head}{tail}")) {
                 findings.push(format!("{name}:{}: {head}{tail}: {why}", number + 1));
             }
         }
@@ -73,6 +73,11 @@ fn banned_words(name: &str, text: &str, findings: &mut Vec<String>) {
             findings.push(format!("{name}:{}: {todo} needs the number of an issue: {todo}(#123)", number + 1));
         }
     }
+}
+
+/// Whether the word is there other than inside a longer path.
+fn stands_in(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| !line[..at].ends_with(|before: char| before.is_ascii_alphanumeric()))
 }
 
 fn header(name: &str, text: &str, findings: &mut Vec<String>) {
@@ -148,6 +153,7 @@ mod tests {
         banned_words("a.md", &text, &mut findings);
         assert!(findings.len() == 2 && findings[0].contains("a.md:1"), "{findings:?}");
         findings.clear();
+        banned_words("a.md", &format!("src{}{}x\n", "/wo", "rk/"), &mut findings);
         banned_words("a.md", &format!("{}{}(#12): later\n", "TO", "DO"), &mut findings);
         assert_eq!(findings, [""; 0]);
     }

@@ -46,8 +46,8 @@ impl MediaFile for SlowFile {
         self.inner.read_at(offset, len).await
     }
 
-    async fn len(&self) -> Result<u64, MediaError> {
-        self.inner.len().await
+    async fn size(&self) -> Result<u64, MediaError> {
+        self.inner.size().await
     }
 
     async fn truncate(&self, len: u64) -> Result<(), MediaError> {

@@ -65,6 +65,13 @@ impl Client {
         self.node.answer(MetaRequest::Command(Box::new(envelope))).await
     }
 
+    async fn put_ten(&mut self, bucket: BucketId, writer: usize) {
+        for n in 0..10 {
+            let put = self.draws.put(guard(bucket, 1), &format!("{writer}/{n}"));
+            self.run(Command::PutVersion(Box::new(put))).await.unwrap();
+        }
+    }
+
     async fn bucket(&mut self, name: &str) -> BucketId {
         match self.run(Command::CreateBucket { name: name.to_owned() }).await {
             Ok(MetaReply::Bucket(row)) => row.id,
@@ -186,12 +193,7 @@ fn concurrent_commands_share_fsyncs() {
             .into_iter()
             .enumerate()
             .map(|(writer, mut client)| {
-                tokio::spawn(async move {
-                    for n in 0..10 {
-                        let put = client.draws.put(guard(bucket, 1), &format!("{writer}/{n}"));
-                        client.run(Command::PutVersion(Box::new(put))).await.unwrap();
-                    }
-                })
+                tokio::spawn(async move { client.put_ten(bucket, writer).await })
             })
             .collect();
         for writer in writers {

@@ -33,9 +33,11 @@ pub(crate) struct GroupParts {
     pub(crate) snapshot_every: u64,
 }
 
+type GroupRaft = Raft<TypeConfig, StateMachine>;
+
 /// One raft group of this node.
 pub(crate) struct Group {
-    raft: Raft<TypeConfig, StateMachine>,
+    raft: GroupRaft,
     node: u64,
     fatal: watch::Sender<Fatal>,
     counts: Arc<LogCounts>,
@@ -107,48 +109,12 @@ impl Group {
 
     /// Snapshots, which sync the rows and let openraft purge the log, every so many entries.
     fn keep_log_short(&self, every: u64) {
-        let raft = self.raft.clone();
-        let mut progress = self.progress.clone();
-        tokio::spawn(async move {
-            let mut last = *progress.borrow();
-            while progress.changed().await.is_ok() {
-                let now = *progress.borrow_and_update();
-                if now.saturating_sub(last) < every {
-                    continue;
-                }
-                last = now;
-                if raft.trigger().snapshot().await.is_err() {
-                    return;
-                }
-            }
-        });
+        tokio::spawn(snapshot_every(self.raft.clone(), self.progress.clone(), every));
     }
 
     /// Reports it when raft stops by itself, for example because the state machine's store failed.
     fn watch_raft(&self) {
-        let mut metrics = self.raft.metrics();
-        let report = self.fatal.clone();
-        tokio::spawn(async move {
-            loop {
-                let state = metrics.borrow_watched().running_state.clone();
-                match state {
-                    Ok(()) => {}
-                    Err(openraft::errors::Fatal::Stopped) => return,
-                    Err(fatal) => {
-                        let text: Arc<str> = format!("the metadata group stopped: {fatal}; restart the process").into();
-                        report.send_if_modified(|known| {
-                            let first = known.is_none();
-                            known.get_or_insert(text);
-                            first
-                        });
-                        return;
-                    }
-                }
-                if metrics.changed().await.is_err() {
-                    return;
-                }
-            }
-        });
+        tokio::spawn(report_stop(self.raft.clone(), self.fatal.clone()));
     }
 
     /// Proposes a command and waits until it was applied.
@@ -214,6 +180,42 @@ impl Group {
             closer.close().await;
         }
     }
+}
+
+async fn snapshot_every(raft: GroupRaft, mut progress: watch::Receiver<u64>, every: u64) {
+    let mut last = *progress.borrow();
+    while progress.changed().await.is_ok() {
+        let now = *progress.borrow_and_update();
+        if now.saturating_sub(last) >= every {
+            last = now;
+            if raft.trigger().snapshot().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn report_stop(raft: GroupRaft, report: watch::Sender<Fatal>) {
+    let mut metrics = raft.metrics();
+    // Only the metrics are watched: a handle kept here would keep the group alive.
+    drop(raft);
+    let fatal = loop {
+        let state = metrics.borrow_watched().running_state.clone();
+        match state {
+            Err(openraft::errors::Fatal::Stopped) => return,
+            Err(fatal) => break fatal,
+            Ok(()) => {}
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    };
+    let text: Arc<str> = format!("the metadata group stopped: {fatal}; restart the process").into();
+    report.send_if_modified(|known| {
+        let first = known.is_none();
+        known.get_or_insert(text);
+        first
+    });
 }
 
 fn not_leader(leader: Option<u64>) -> RpcError {

@@ -242,7 +242,7 @@ impl Shared {
         };
         self.durable.store(last.as_ref().map_or(0, |last| last.index), Ordering::Release);
         let mut tail = self.tail();
-        tail.last = last.or_else(|| purged.clone());
+        tail.last = last.or(purged);
         tail.purged = purged;
         tail.vote = vote;
         Ok(())
@@ -330,7 +330,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
         let tail = self.shared.tail();
-        Ok(LogState { last_purged_log_id: tail.purged.clone(), last_log_id: tail.last.clone() })
+        Ok(LogState { last_purged_log_id: tail.purged, last_log_id: tail.last })
     }
 
     async fn get_log_reader(&mut self) -> LogReader {
@@ -354,7 +354,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     /// Only an id whose very entry is in the durable log, or purged; never a guess.
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
         let Some(committed) = self.shared.meta::<LogId>(META_COMMITTED)? else { return Ok(None) };
-        let purged = self.shared.tail().purged.clone();
+        let purged = self.shared.tail().purged;
         if purged.as_ref().is_some_and(|purged| committed <= *purged) {
             return Ok(Some(committed));
         }
@@ -372,12 +372,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let mut tail = self.shared.tail();
             for entry in entries {
                 let bytes = encode_entry(&entry);
-                let index = entry.index();
-                tail.last = Some(entry.log_id());
-                tail.bytes += bytes.len();
-                if let Some((_, old)) = tail.entries.insert(index, (entry, bytes.len())) {
-                    tail.bytes -= old;
-                }
+                let (index, stored_len) = (entry.index(), bytes.len());
+                tail.push(entry, stored_len);
                 stored.push((index, bytes));
             }
             tail.evict(self.shared.durable.load(Ordering::Acquire));
@@ -408,15 +404,23 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 tail.bytes -= bytes;
             }
             if tail.last.index().is_none_or(|last| last < index) {
-                tail.last = Some(log_id.clone());
+                tail.last = Some(log_id);
             }
-            tail.purged = Some(log_id.clone());
+            tail.purged = Some(log_id);
         }
         self.enqueue(WriteOp::PurgeTo { index, log_id: encode(&log_id) }).await
     }
 }
 
 impl Tail {
+    fn push(&mut self, entry: Entry, stored_len: usize) {
+        self.last = Some(entry.log_id());
+        self.bytes += stored_len;
+        if let Some((_, old)) = self.entries.insert(entry.index(), (entry, stored_len)) {
+            self.bytes -= old;
+        }
+    }
+
     /// Drops the oldest entries that are on stable media, until the cache is small enough.
     fn evict(&mut self, durable: u64) {
         while self.bytes > CACHE_BYTES {

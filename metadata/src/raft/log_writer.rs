@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::storage::IOFlushed;
-use redb::{Database, TableDefinition};
+use redb::{Database, Table, TableDefinition};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::types::TypeConfig;
 use crate::executor::Executor;
 
 /// Entries: (group, index) -> CRC32C and entry.
-pub(super) const ENTRIES: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("entries");
+pub(super) const ENTRIES: TableDefinition<'_, (u32, u64), &'static [u8]> = TableDefinition::new("entries");
 /// Votes and pointers: (group, what) -> MessagePack.
-pub(super) const META: TableDefinition<'_, (u32, u8), &[u8]> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'_, (u32, u8), &'static [u8]> = TableDefinition::new("meta");
 
 pub(super) const META_VOTE: u8 = 1;
 pub(super) const META_COMMITTED: u8 = 2;
@@ -165,24 +165,7 @@ impl LogWriter {
             let mut meta = txn.open_table(META)?;
             let group = self.group;
             for op in staged {
-                match op {
-                    Staged::Append(batch) => {
-                        self.counts.entries.fetch_add(batch.len() as u64, Ordering::Relaxed);
-                        for (index, bytes) in batch {
-                            entries.insert((group, index), bytes.as_slice())?;
-                        }
-                    }
-                    Staged::Vote(vote) => {
-                        meta.insert((group, META_VOTE), vote.as_slice())?;
-                    }
-                    Staged::RemoveFrom(index) => {
-                        entries.retain_in((group, index)..=(group, u64::MAX), |_, _| false)?;
-                    }
-                    Staged::Purge(index, log_id) => {
-                        entries.retain_in((group, 0)..=(group, index), |_, _| false)?;
-                        meta.insert((group, META_PURGED), log_id.as_slice())?;
-                    }
-                }
+                op.write(group, &mut entries, &mut meta, &self.counts)?;
             }
             if let Some(committed) = self.committed.take() {
                 meta.insert((group, META_COMMITTED), committed.as_slice())?;
@@ -200,6 +183,37 @@ enum Staged {
     Vote(Vec<u8>),
     RemoveFrom(u64),
     Purge(u64, Vec<u8>),
+}
+
+type EntryTable<'txn> = Table<'txn, (u32, u64), &'static [u8]>;
+type MetaTable<'txn> = Table<'txn, (u32, u8), &'static [u8]>;
+
+impl Staged {
+    fn write(
+        self,
+        group: u32,
+        entries: &mut EntryTable<'_>,
+        meta: &mut MetaTable<'_>,
+        counts: &LogCounts,
+    ) -> Result<(), redb::StorageError> {
+        match self {
+            Self::Append(batch) => {
+                counts.entries.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                for (index, bytes) in batch {
+                    entries.insert((group, index), bytes.as_slice())?;
+                }
+            }
+            Self::Vote(vote) => {
+                meta.insert((group, META_VOTE), vote.as_slice())?;
+            }
+            Self::RemoveFrom(index) => entries.retain_in((group, index)..=(group, u64::MAX), |_, _| false)?,
+            Self::Purge(index, log_id) => {
+                entries.retain_in((group, 0)..=(group, index), |_, _| false)?;
+                meta.insert((group, META_PURGED), log_id.as_slice())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn waiter_of(op: WriteOp) -> Option<Waiter> {

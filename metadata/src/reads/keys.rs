@@ -3,6 +3,7 @@
 use stele_rpc::error::Code;
 use stele_rpc::meta::{ListPage, ListQuery, ListedKey, MetaReply, RangeRef, VersionSelector};
 use stele_types::ids::{CommitSeq, VersionId};
+use stele_types::limits::LIST_PAGE_MAX;
 use stele_types::manifest::Manifest;
 use stele_types::object::Version;
 use stele_types::pack::PackRow;
@@ -16,7 +17,7 @@ use crate::rows::{CurrentRow, KeyRow, VersionRow, corrupt, decode, load};
 fn selected(rows: &dyn KvRead, range: RangeRef, key: &str, version: VersionSelector) -> ReadResult<(CommitSeq, Option<u64>)> {
     match version {
         VersionSelector::Current => {
-            match load::<CurrentRow>(rows, &keyspace::named(Tag::Current, range.bucket, key))? {
+            match CurrentRow::load(rows, &keyspace::named(Tag::Current, range.bucket, key))? {
                 Some(row) => Ok((row.id.commit_seq, Some(row.id.nonce))),
                 None => refuse(Code::NoSuchKey, format!("{key:?} does not exist")),
             }
@@ -65,9 +66,10 @@ fn packs_of(rows: &dyn KvRead, row_key: &[u8], version: &Version) -> KvResult<Ve
 pub(super) fn list(rows: &dyn KvRead, range: RangeRef, query: &ListQuery) -> ReadResult<MetaReply> {
     admit(rows, range)?;
     let walk = Walk { table: Tag::Current, bucket: range.bucket, query, start: None };
-    let mut page: Vec<ListedKey> = Vec::new();
+    let rows_expected = usize::try_from(query.max).map_or(LIST_PAGE_MAX, |max| max.min(LIST_PAGE_MAX));
+    let mut page: Vec<ListedKey> = Vec::with_capacity(rows_expected);
     let walked = walk.run(rows, &mut |key, _, value| {
-        page.push(decode::<CurrentRow>(&[Tag::Current as u8], value)?.into_listed(key.to_owned()));
+        page.push(CurrentRow::decode(&[Tag::Current as u8], value)?.into_listed(key.to_owned()));
         Ok(())
     })?;
     let next_after = walked.next_after(page.last().map(|row| row.key.as_str()));

@@ -6,6 +6,7 @@ use stele_types::manifest::ChunkEntry;
 use stele_types::pack::Codec;
 
 use super::*;
+use crate::rows::current::etag_text;
 use crate::keyspace;
 
 fn small_version() -> VersionRow {
@@ -44,7 +45,7 @@ fn small_version() -> VersionRow {
 #[test]
 fn sizes_of_common_rows() {
     let version = encode(&small_version());
-    let current = encode(&CurrentRow::of(&small_version(), CommitSeq(1_000_000_000)));
+    let current = CurrentRow::of(&small_version(), CommitSeq(1_000_000_000)).encode();
     println!("version row {} bytes, current row {} bytes", version.len(), current.len());
     assert!(version.len() < 350, "{}", version.len());
     assert!(current.len() < 100, "{}", current.len());
@@ -108,6 +109,16 @@ fn etag_texts_agree() {
         let etag = ETag { md5, parts };
         assert_eq!(etag_text(etag), etag.to_string());
         let row = VersionRow { etag, ..small_version() };
-        assert_eq!(CurrentRow::of(&row, CommitSeq(1)).etag(), etag);
+        let row = CurrentRow::of(&row, CommitSeq(1));
+        let bytes = row.encode();
+        assert_eq!(CurrentRow::decode(&[0x21], &bytes).unwrap(), row);
+        for cut in (0..bytes.len()).filter(|cut| *cut != bytes.len() - 2) {
+            assert!(CurrentRow::decode(&[0x21], &bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        for (at, wrong) in [(0, 2), (1, 2), (bytes.len() - 1, 9), (bytes.len() - 2, 0)] {
+            let mut damaged = bytes.clone();
+            damaged[at] = wrong;
+            assert!(CurrentRow::decode(&[0x21], &damaged).is_err(), "byte {at}");
+        }
     }
 }

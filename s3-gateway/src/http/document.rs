@@ -23,6 +23,9 @@ use tokio::time::{Instant, Sleep};
 use super::guard::{Refusal, addresses_object, query_keys};
 use crate::digests::checksum_of;
 
+/// Longest document: 1,000 escaped keys to delete, or a Complete of 10,000 parts with checksums.
+pub(crate) const DOCUMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 const CHECKSUMS: [(&str, ChecksumAlgorithm); 5] = [
     ("x-amz-checksum-crc32", ChecksumAlgorithm::Crc32),
     ("x-amz-checksum-crc32c", ChecksumAlgorithm::Crc32c),
@@ -118,6 +121,7 @@ pub(super) struct Document<B> {
     /// `None` once compared.
     declared: Option<Declared>,
     seen: Vec<Bytes>,
+    seen_bytes: usize,
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     fault: Fault,
@@ -125,7 +129,23 @@ pub(super) struct Document<B> {
 
 impl<B> Document<B> {
     pub(super) fn new(inner: B, declared: Declared, idle: Duration, fault: Fault) -> Self {
-        Self { inner, declared: Some(declared), seen: Vec::new(), idle, timer: None, fault }
+        Self { inner, declared: Some(declared), seen: Vec::new(), seen_bytes: 0, idle, timer: None, fault }
+    }
+
+    fn take_note(&mut self, frame: &Frame<Bytes>) -> Result<(), Broken>
+    where
+        B: Body,
+    {
+        if let Some(data) = frame.data_ref() {
+            self.seen_bytes = self.seen_bytes.saturating_add(data.len());
+            self.seen.push(data.clone());
+        }
+        if self.seen_bytes > DOCUMENT_BYTES_MAX {
+            self.seen.clear();
+            return Err(self.fault.note("MaxMessageLengthExceeded", "Your request was too big."));
+        }
+        // Readers may stop here, without asking for the end.
+        if self.inner.is_end_stream() { self.compare() } else { Ok(()) }
     }
 
     fn compare(&mut self) -> Result<(), Broken> {
@@ -167,10 +187,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Document<B> {
             Poll::Pending => this.poll_idle(cx).map(|broken| Some(Err(broken))),
             Poll::Ready(Some(Ok(frame))) => {
                 this.timer = None;
-                this.seen.extend(frame.data_ref().cloned());
-                // Readers may stop here, without asking for the end.
-                let compared = if this.inner.is_end_stream() { this.compare() } else { Ok(()) };
-                Poll::Ready(Some(compared.map(|()| frame)))
+                Poll::Ready(Some(this.take_note(&frame).map(|()| frame)))
             }
             Poll::Ready(Some(Err(_))) => {
                 let message = "You did not provide the number of bytes specified by the Content-Length HTTP header.";
@@ -238,6 +255,17 @@ mod tests {
         assert_eq!(read(b"hello", &[md5, ("x-amz-content-sha256", sha)]).await, None);
         let wrong = [md5, ("x-amz-content-sha256", &*"00".repeat(32))];
         assert_eq!(read(b"hello", &wrong).await, Some("XAmzContentSHA256Mismatch"));
+    }
+
+    #[tokio::test]
+    async fn long_documents_are_refused() {
+        for (len, code) in [(DOCUMENT_BYTES_MAX, None), (DOCUMENT_BYTES_MAX + 1, Some("MaxMessageLengthExceeded"))] {
+            let fault = Fault::default();
+            let body = Full::new(Bytes::from(vec![b' '; len]));
+            let read = Document::new(body, Declared::default(), IDLE, fault.clone()).collect().await;
+            assert_eq!(read.is_err(), code.is_some());
+            assert_eq!(fault.refusal().map(|r| r.code), code);
+        }
     }
 
     /// Never says anything.

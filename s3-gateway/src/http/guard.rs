@@ -5,8 +5,8 @@
 //! store the framing of any other. It reads protective headers only from headers, though presigners
 //! can put them into the query. All three are refused here. Pure: header and URI in, verdict out.
 
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, RANGE};
-use http::{HeaderMap, Method, Uri};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, RANGE, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Uri, Version};
 
 /// Why a request is refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,7 +49,7 @@ fn owned_keys(method: &Method, object: bool) -> Option<&'static [&'static str]> 
         "ownershipControls", "policy", "publicAccessBlock", "replication", "tagging", "website", "x-id",
     ];
     const OBJECT_PUT: &[&str] = &[
-        "acl", "legal-hold", "partNumber", "renameObject", "retention", "tagging", "uploadId", "x-id",
+        "acl", "legal-hold", "partNumber", "retention", "tagging", "uploadId", "x-id",
     ];
     const OBJECT_DELETE: &[&str] = &["tagging", "uploadId", "versionId", "x-id"];
     const BUCKET_POST: &[&str] = &["delete", "x-id"];
@@ -84,8 +84,38 @@ pub fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refu
     if method == Method::OPTIONS {
         return Err(Refusal::new(403, "AccessForbidden", "CORSResponse: CORS is not enabled for this bucket."));
     }
+    check_signature_version(uri, headers)?;
     check_query(method, uri)?;
     check_framing(uri, headers)
+}
+
+/// Signature version 2 is HMAC-SHA1 over a part of the request only. SDKs still presign with it where
+/// no version is configured, so the answer says what to set.
+fn check_signature_version(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    let header = headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(b"AWS "));
+    if header || query_keys(uri).any(|key| key == "AWSAccessKeyId") {
+        return Err(Refusal::new(
+            400,
+            "InvalidRequest",
+            "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256; in the \
+             AWS SDKs and CLI set signature_version = s3v4.",
+        ));
+    }
+    Ok(())
+}
+
+/// An HTTP/1 request without length and transfer coding has an empty body. For an object that is
+/// more likely a client that forgot the length than one that wants an empty object.
+///
+/// # Errors
+/// 411.
+pub fn check_length(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
+    let sized = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    let copies = headers.contains_key("x-amz-copy-source");
+    if method != Method::PUT || !addresses_object(uri.path()) || version >= Version::HTTP_2 || sized || copies {
+        return Ok(());
+    }
+    Err(Refusal::new(411, "MissingContentLength", "You must provide the Content-Length HTTP header."))
 }
 
 fn check_path(uri: &Uri) -> Result<(), Refusal> {
@@ -228,6 +258,31 @@ mod tests {
             ("GET", "/b?list-type=2&prefix=acl"),
         ] {
             assert_eq!(verdict(method, uri, &[]), None, "{method} {uri}");
+        }
+    }
+
+    #[test]
+    fn signature_version_2_is_named() {
+        let refused = Some((400, "InvalidRequest"));
+        assert_eq!(verdict("GET", "/b/k?AWSAccessKeyId=a&Signature=b&Expires=1", &[]), refused);
+        assert_eq!(verdict("GET", "/b/k", &[("authorization", "AWS a:b")]), refused);
+        assert_eq!(verdict("GET", "/b/k", &[("authorization", "AWS4-HMAC-SHA256 x")]), None);
+    }
+
+    #[test]
+    fn a_put_of_an_object_says_how_long_it_is() {
+        let check = |uri: &str, version, headers: &[(&'static str, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(*name, HeaderValue::from_str(value).unwrap());
+            }
+            check_length(&Method::PUT, &uri.parse().unwrap(), version, &map).err().map(|r| r.status)
+        };
+        assert_eq!(check("/b/k", Version::HTTP_11, &[]), Some(411));
+        assert_eq!(check("/b/k", Version::HTTP_2, &[]), None);
+        assert_eq!(check("/b", Version::HTTP_11, &[]), None);
+        for header in [("content-length", "0"), ("transfer-encoding", "chunked"), ("x-amz-copy-source", "b/k")] {
+            assert_eq!(check("/b/k", Version::HTTP_11, &[header]), None);
         }
     }
 

@@ -9,7 +9,7 @@
 //! | `write_idle` | peers that stop reading |
 //! | [`request_id`] | ids that tie a response to the log |
 
-mod document;
+pub(crate) mod document;
 pub mod guard;
 pub mod request_id;
 pub mod server;

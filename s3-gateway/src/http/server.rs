@@ -125,8 +125,8 @@ fn connection(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
-        .max_buf_size(config.header_bytes_max.max(512 * 1024))
-        .pipeline_flush(true);
+        // Not with pipeline_flush: that copies frames into a buffer without bound for a slow reader.
+        .max_buf_size(config.header_bytes_max.max(512 * 1024));
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -139,13 +139,14 @@ fn connection(
 
 async fn respond(request: Request<Incoming>, id: RequestId, service: S3Service, idle: Duration) -> Response<Body> {
     let head = request.method() == http::Method::HEAD;
+    let closing = expects_in_vain(&request);
     let mut response = match admit(request, idle) {
         Err(refusal) => refuse(&refusal, id, head),
         Ok((request, fault)) => {
             let answer = service.call(request).await;
             match (fault.refusal(), answer) {
                 (Some(refusal), _) => refuse(refusal, id, head),
-                (None, Ok(response)) => response,
+                (None, Ok(response)) => with_id_in_error(with_partial_status(response), id),
                 (None, Err(error)) => {
                     tracing::error!(request_id = %id, %error, "the request could not be answered");
                     let message = "We encountered an internal error. Please try again.".to_owned();
@@ -158,12 +159,48 @@ async fn respond(request: Request<Incoming>, id: RequestId, service: S3Service, 
     headers.insert("x-amz-request-id", id.header());
     headers.insert("x-amz-id-2", id.header());
     headers.insert(http::header::SERVER, HeaderValue::from_static("Stele"));
+    if closing {
+        headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// A request without a body that waits for 100 Continue gets the final answer at once, which RFC
+/// 9110 allows. botocore then misreads the next answer on the same connection and waits for its
+/// timeout of 60 s, so the connection ends here.
+fn expects_in_vain<B: http_body::Body>(request: &Request<B>) -> bool {
+    let http1 = request.version() <= http::Version::HTTP_11;
+    http1 && request.headers().contains_key(http::header::EXPECT) && request.body().is_end_stream()
+}
+
+/// s3s' own errors carry no request id in their body; people copy the body, not the headers.
+fn with_id_in_error(response: Response<Body>, id: RequestId) -> Response<Body> {
+    const END: &str = "</Error>";
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let bytes = body.bytes().unwrap_or_default();
+    let body = match std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_suffix(END)) {
+        Some(text) if !text.contains("<RequestId>") => Body::from(format!("{text}<RequestId>{id}</RequestId>{END}")),
+        _ => body,
+    };
+    Response::from_parts(parts, body)
+}
+
+/// s3s answers HEAD of a range with 200, whatever the operation says; it is 206, as for GET.
+fn with_partial_status(mut response: Response<Body>) -> Response<Body> {
+    if response.status() == StatusCode::OK && response.headers().contains_key(http::header::CONTENT_RANGE) {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
     response
 }
 
 /// Makes a request ready for s3s, or refuses it.
 fn admit(mut request: Request<Incoming>, idle: Duration) -> Result<(Request<Body>, Fault), Refusal> {
     guard::check(request.method(), request.uri(), request.headers())?;
+    guard::check_length(request.method(), request.uri(), request.version(), request.headers())?;
     guard::clean_range(request.headers_mut());
     let fault = Fault::default();
     if !document::is_document(request.method(), request.uri()) {

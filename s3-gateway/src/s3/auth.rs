@@ -1,6 +1,7 @@
 //! Keys and authorisation. There is one root key pair; users and policies come later, and their
 //! place is [`authorise`].
 
+use http::HeaderValue;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3Result, s3_error};
@@ -66,18 +67,47 @@ impl S3Access for RootAccess {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
         let token = cx.headers().contains_key("x-amz-security-token")
             || cx.uri().query().is_some_and(|q| q.to_ascii_lowercase().contains("x-amz-security-token="));
-        authorise(cx.credentials().is_some(), token)
+        let signer = cx.credentials().map(|c| c.access_key.as_str());
+        authorise(signer, token, cx.headers().get("x-amz-expected-bucket-owner"))
     }
 }
 
 /// The one place that allows or denies. The root key may do everything; nobody else exists.
-fn authorise(signed: bool, session_token: bool) -> S3Result<()> {
-    if !signed {
+fn authorise(signer: Option<&str>, session_token: bool, expected_owner: Option<&HeaderValue>) -> S3Result<()> {
+    let Some(signer) = signer else {
         return Err(s3_error!(AccessDenied, "Anonymous requests are not allowed; sign the request."));
-    }
+    };
     if session_token {
         // Permanent keys have no session: a token means that the client is confused about its keys.
         return Err(s3_error!(InvalidToken, "The root key has no session token; remove x-amz-security-token."));
     }
+    // Every bucket belongs to the root key.
+    if expected_owner.is_some_and(|owner| owner.as_bytes() != signer.as_bytes()) {
+        return Err(s3_error!(AccessDenied, "The bucket's owner is not the expected one."));
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_root_key_without_token_and_with_the_right_owner_passes() {
+        let owner = |name: &'static str| HeaderValue::from_static(name);
+        assert!(authorise(Some("root"), false, None).is_ok());
+        assert!(authorise(Some("root"), false, Some(&owner("root"))).is_ok());
+        assert!(authorise(Some("root"), false, Some(&owner("other"))).is_err());
+        assert!(authorise(Some("root"), true, None).is_err());
+        assert!(authorise(None, false, None).is_err());
+    }
+
+    #[test]
+    fn weak_keys_are_refused_and_debug_hides_the_secret() {
+        assert_eq!(RootKeys::new("a", "long enough").err(), Some(BadRootKeys::AccessKey));
+        assert_eq!(RootKeys::new("root/key", "long enough").err(), Some(BadRootKeys::AccessKey));
+        assert_eq!(RootKeys::new("root", "short").err(), Some(BadRootKeys::SecretKey));
+        let keys = RootKeys::new("root", "very-secret-key").unwrap();
+        assert!(!format!("{keys:?}").contains("very-secret"));
+    }
 }

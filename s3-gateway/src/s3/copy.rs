@@ -18,6 +18,13 @@ fn source(source: &CopySource) -> S3Result<(&str, &str, Option<&str>)> {
     }
 }
 
+/// Some clients escape the source as forms are escaped, a space as `+` and a plus as `%2B`. S3 reads
+/// it so; s3s keeps the plus.
+fn with_spaces(header: &str) -> S3Result<CopySource> {
+    CopySource::parse(&header.replace('+', "%20"))
+        .map_err(|_| s3_error!(InvalidArgument, "x-amz-copy-source must be bucket/key, URL-encoded."))
+}
+
 /// Whether the copy gets headers of its own.
 fn replaces(input: &CopyObjectInput) -> S3Result<bool> {
     match input.metadata_directive.as_ref().map(MetadataDirective::as_str) {
@@ -28,6 +35,11 @@ fn replaces(input: &CopyObjectInput) -> S3Result<bool> {
 }
 
 pub(super) async fn copy(edge: &S3Edge, mut req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
+    if let Some(header) = req.headers.get("x-amz-copy-source").and_then(|value| value.to_str().ok())
+        && header.contains('+')
+    {
+        req.input.copy_source = with_spaces(header)?;
+    }
     let input = &mut req.input;
     refuse_unsupported!(input);
     refuse(input.copy_source_sse_customer_algorithm.as_ref(), "Server-side encryption")?;
@@ -85,4 +97,20 @@ pub(super) async fn copy(edge: &S3Edge, mut req: S3Request<CopyObjectInput>) -> 
     let mut response = S3Response::new(output);
     committed_evidence(&mut response.headers, committed);
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plus_in_the_source_is_a_space() {
+        let source_of = |header: &str| {
+            let parsed = with_spaces(header).unwrap();
+            source(&parsed).map(|(bucket, key, _)| (bucket.to_owned(), key.to_owned())).unwrap()
+        };
+        assert_eq!(source_of("bucket/a+b%2Bc"), ("bucket".to_owned(), "a b+c".to_owned()));
+        assert_eq!(source_of("/bucket/x%20y"), ("bucket".to_owned(), "x y".to_owned()));
+        assert!(with_spaces("no-key+here").is_err());
+    }
 }

@@ -59,9 +59,9 @@ pub(super) fn metadata_out(headers: &StoredHeaders) -> Option<Metadata> {
     (!headers.user.is_empty()).then(|| headers.user.iter().map(|(n, v)| (n.clone(), v.clone())).collect())
 }
 
-/// A point in time as s3s writes it.
+/// A point in time as s3s writes it, in whole seconds: listings then agree with Last-Modified.
 pub(super) fn timestamp(millis: UnixMillis) -> Timestamp {
-    let nanos = i128::from(millis) * 1_000_000;
+    let nanos = i128::from(millis / 1000) * 1_000_000_000;
     let date = time::OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     Timestamp::from(date)
 }

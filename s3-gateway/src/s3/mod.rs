@@ -24,6 +24,8 @@ mod objects;
 mod operations;
 mod probes;
 pub mod service;
+#[cfg(test)]
+mod tests;
 mod unsupported;
 
 use std::sync::Arc;

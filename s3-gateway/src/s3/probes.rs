@@ -81,7 +81,10 @@ pub(super) fn no_tags() -> S3Error {
     s3_error!(NoSuchTagSet, "There is no tag set associated with the bucket.")
 }
 pub(super) fn no_encryption() -> S3Error {
-    s3_error!(ServerSideEncryptionConfigurationNotFoundError, "The server side encryption configuration was not found.")
+    let message = "The server side encryption configuration was not found.";
+    let mut error = s3_error!(ServerSideEncryptionConfigurationNotFoundError, "{}", message);
+    error.set_status_code(http::StatusCode::NOT_FOUND);
+    error
 }
 pub(super) fn no_object_lock() -> S3Error {
     s3_error!(ObjectLockConfigurationNotFoundError, "Object Lock configuration does not exist for this bucket.")

@@ -9,12 +9,12 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use super::S3Edge;
 use super::auth::{RootAccess, RootKeys};
 use crate::gateway::Gateway;
+use crate::http::document::DOCUMENT_BYTES_MAX;
 
 /// Builds the S3 service over a running gateway.
 pub fn build(gateway: Arc<Gateway>, keys: RootKeys, region: &str) -> S3Service {
     let mut config = S3Config::default();
-    // 1,000 escaped keys, or a Complete of 10,000 parts with checksums.
-    config.xml_max_body_size = 8 * 1024 * 1024;
+    config.xml_max_body_size = DOCUMENT_BYTES_MAX;
     // The flows bound bodies themselves (PUT_BODY_BYTES_MAX) and answer EntityTooLarge.
     config.put_object_max_size = None;
     config.form_max_field_size = 64 * 1024;

@@ -25,6 +25,8 @@ struct State {
     seq: u64,
     leases: BTreeSet<u64>,
     fence: u64,
+    epoch: u64,
+    reported: Vec<Epoch>,
     replies: BTreeMap<(u64, u64), Result<MetaReply, RpcError>>,
     applied: u64,
     lose_replies: u64,
@@ -64,6 +66,15 @@ impl FakeMeta {
 
     pub(super) fn fence_all(&self) {
         self.state.lock().unwrap().fence = 1;
+    }
+
+    pub(super) fn set_epoch(&self, epoch: u64) {
+        self.state.lock().unwrap().epoch = epoch;
+    }
+
+    /// Lowest open start epochs that renewals reported.
+    pub(super) fn reported(&self) -> Vec<u64> {
+        self.state.lock().unwrap().reported.iter().map(|epoch| epoch.0).collect()
     }
 
     pub(super) fn applied(&self) -> u64 {
@@ -204,7 +215,8 @@ impl State {
                 self.leases.insert(self.seq);
                 Ok(MetaReply::Lease(self.lease(LeaseId(self.seq))))
             }
-            Command::RenewLease { lease, .. } => {
+            Command::RenewLease { lease, lowest_open, .. } => {
+                self.reported.push(lowest_open);
                 if !self.leases.contains(&lease.0) {
                     return err(Code::NoLease);
                 }
@@ -288,7 +300,7 @@ impl State {
     }
 
     fn lease(&self, id: LeaseId) -> Lease {
-        Lease { id, epoch: Epoch(self.fence + 1), fence: Epoch(self.fence), map_epoch: self.map.epoch }
+        Lease { id, epoch: Epoch(self.epoch.max(self.fence + 1)), fence: Epoch(self.fence), map_epoch: self.map.epoch }
     }
 
     fn add_packs(&mut self, owner: OwnerId, packs: &[PackRow]) {

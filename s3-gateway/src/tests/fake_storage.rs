@@ -84,7 +84,7 @@ impl FakeStorage {
                     return Err(RpcError::new(Code::DriveFull, "no room"));
                 }
                 assert_eq!(preimage.pack_id(), pack);
-                let root = *blake3::hash(&body).as_bytes(); //PERF
+                let root = *blake3::hash(&body).as_bytes();
                 assert_eq!(encoding.roots[usize::from(shard)].as_bytes(), &root);
                 assert_eq!(body.len(), encoding.scheme.shard_len(preimage.payload_len as usize));
                 state.writes += 1;

@@ -163,3 +163,22 @@ async fn memory_is_bounded_and_slow_readers_do_not_stop_others() {
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(c.gw.budget.used_bytes(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn renewals_report_the_lowest_open_epoch_and_soon_when_it_rises() {
+    let c = cluster().await;
+    let seconds = |n| tokio::time::sleep(Duration::from_secs(n));
+    let open = c.gw.leases.begin().await.unwrap();
+    c.meta.set_epoch(5);
+    seconds(21).await;
+    let newer = c.gw.leases.begin().await.unwrap();
+    assert_eq!((open.epoch().0, newer.epoch().0), (1, 5));
+    assert_eq!(c.meta.reported(), [1]);
+    drop(open);
+    seconds(20).await;
+    assert_eq!(c.meta.reported(), [1, 5]);
+    drop(newer);
+    c.meta.set_epoch(6);
+    seconds(22).await;
+    assert_eq!(c.meta.reported(), [1, 5, 5, 6], "the new epoch is reported at once");
+}

@@ -4,7 +4,6 @@ mod fake_meta;
 mod fake_storage;
 mod faults;
 mod flows;
-mod perf_tmp;
 mod properties;
 mod uploads;
 
@@ -67,8 +66,8 @@ fn noise(seed: u64, len: usize) -> Bytes {
     Bytes::from(out)
 }
 
-struct Cluster {
-    gw: Arc<Gateway>,
+pub(crate) struct Cluster {
+    pub(crate) gw: Arc<Gateway>,
     meta: FakeMeta,
     storage: FakeStorage,
     drives: Vec<DriveId>,
@@ -127,7 +126,7 @@ async fn cluster_with(config: GatewayConfig, scheme: &str, drives: u8) -> Cluste
     Cluster { gw, meta, storage, drives: (0..drives).map(drive).collect() }
 }
 
-async fn cluster() -> Cluster {
+pub(crate) async fn cluster() -> Cluster {
     cluster_with(small_config(), "rs-4-2", 6).await
 }
 

@@ -49,7 +49,7 @@ impl Batch<'_> {
 
     /// ETag of the current version; none if there is none or it is a delete marker.
     pub(crate) fn current_etag(&self, key: &KeyState<'_>) -> KvResult<Option<ETag>> {
-        Ok(load::<CurrentRow>(self.rows, &key.current_key())?.map(|row| row.etag()))
+        Ok(CurrentRow::load(self.rows, &key.current_key())?.map(|row| row.etag))
     }
 
     pub(crate) fn version_row(&self, key: &KeyState<'_>, seq: CommitSeq) -> KvResult<Option<VersionRow>> {
@@ -109,7 +109,9 @@ impl Batch<'_> {
     pub(crate) fn set_newest(&mut self, key: &mut KeyState<'_>, newest: Option<(CommitSeq, &VersionRow)>) -> KvResult<()> {
         key.row.newest = newest.map(|(seq, _)| seq);
         match newest {
-            Some((seq, row)) if !row.delete_marker => self.put_row(&key.current_key(), &CurrentRow::of(row, seq)),
+            Some((seq, row)) if !row.delete_marker => {
+                self.rows.put(&key.current_key(), &CurrentRow::of(row, seq).encode())
+            }
             _ => self.rows.delete(&key.current_key()),
         }
     }

@@ -13,7 +13,7 @@ use stele_types::object::Upload;
 
 use super::*;
 use crate::apply::TileRows;
-use crate::kv::{MemoryKv, MetaKv, RedbKv};
+use crate::kv::{KvTxn, MemoryKv, MetaKv, RedbKv};
 use crate::model_disk::ModelDisk;
 use crate::rows::RecordRow;
 
@@ -342,18 +342,15 @@ fn neither_batching_nor_the_store_shows() {
         let batched = Run::on(kv);
         let mut now = batched.m.now;
         for chunk in one_by_one.history.chunks(size) {
-            batched
-                .m
-                .kv
-                .write(&mut |txn| {
-                    let mut batch = Batch::begin(txn, ApplyOptions::default())?;
-                    for envelope in chunk {
-                        now += 1;
-                        batch.apply(now, envelope)?.unwrap();
-                    }
-                    batch.finish()
-                })
-                .unwrap();
+            let mut apply = |txn: &mut dyn KvTxn| {
+                let mut batch = Batch::begin(txn, ApplyOptions::default())?;
+                chunk.iter().try_for_each(|envelope| {
+                    now += 1;
+                    batch.apply(now, envelope).map(|reply| drop(reply.unwrap()))
+                })?;
+                batch.finish()
+            };
+            batched.m.kv.write(&mut apply).unwrap();
         }
         assert!(batched.m.dump() == one_by_one.m.dump(), "batches of {size}");
     }
