@@ -2,15 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use stele_types::ids::{
-    BucketId, ClusterId, CommandSequence, ConfigEpoch, DriveId, Epoch, LeaseId, LogIndex, MapEpoch,
-    NodeId, OwnerId, PackId, PgId, RangeEpoch, RangeId, Salt, UploadId, VersionId,
-};
-use stele_types::map::{ClusterMap, DriveRow, DriveState};
-use stele_types::object::{
-    Attributes, BucketRow, ChecksumAlgorithm, ChecksumType, Part, Precondition, StoredHeaders,
-    Upload, Version,
+    BucketId, ClusterId, CommandSequence, ConfigEpoch, DriveId, Epoch, LeaseId, LogIndex, MapEpoch, NodeId, OwnerId,
+    PackId, PgId, RangeEpoch, RangeId, Salt, UploadId, VersionId,
 };
 use stele_types::manifest::Manifest;
+use stele_types::map::{ClusterMap, DriveRow, DriveState};
+use stele_types::object::{
+    Attributes, BucketRow, ChecksumAlgorithm, ChecksumType, Part, Precondition, StoredHeaders, Upload, Version,
+};
 use stele_types::pack::PackRow;
 use stele_types::seam::UnixMillis;
 

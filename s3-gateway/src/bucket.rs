@@ -159,8 +159,7 @@ pub async fn list_buckets(
     after: Option<&str>,
     max: u32,
 ) -> Result<ListPage<BucketRow>, GatewayError> {
-    let request =
-        MetaRequest::Buckets { prefix: prefix.to_owned(), after: after.map(str::to_owned), max };
+    let request = MetaRequest::Buckets { prefix: prefix.to_owned(), after: after.map(str::to_owned), max };
     match gw.read(request).await.map_err(|e| GatewayError::from_meta(e, ""))? {
         MetaReply::Buckets(page) => Ok(page),
         _ => Err(unexpected_reply("Buckets")),

@@ -35,19 +35,12 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn new(memory_bytes: u64, wait: Duration) -> Result<Self, StartError> {
         if memory_bytes < MEMORY_BYTES_MIN {
-            return Err(StartError::Config(format!(
-                "memory_bytes is {memory_bytes}; the least is {MEMORY_BYTES_MIN}"
-            )));
+            return Err(StartError::Config(format!("memory_bytes is {memory_bytes}; the least is {MEMORY_BYTES_MIN}")));
         }
         let memory = usize::try_from(memory_bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let rebuilds = (memory / 4 / REBUILD_BYTES).clamp(1, 16);
         let total = memory - rebuilds * REBUILD_BYTES;
-        Ok(Self {
-            bytes: Arc::new(Semaphore::new(total)),
-            total,
-            rebuilds: Arc::new(Semaphore::new(rebuilds)),
-            wait,
-        })
+        Ok(Self { bytes: Arc::new(Semaphore::new(total)), total, rebuilds: Arc::new(Semaphore::new(rebuilds)), wait })
     }
 
     pub(crate) fn used_bytes(&self) -> u64 {

@@ -59,11 +59,8 @@ impl ChunkCache {
         if len > self.entry_bytes_max {
             return;
         }
-        let kept: Pieces = if len < COPY_BELOW_BYTES {
-            Arc::from([Bytes::from(pieces.concat())])
-        } else {
-            Arc::clone(pieces)
-        };
+        let kept: Pieces =
+            if len < COPY_BELOW_BYTES { Arc::from([Bytes::from(pieces.concat())]) } else { Arc::clone(pieces) };
         cache.insert(id, kept);
     }
 }

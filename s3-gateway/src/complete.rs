@@ -15,13 +15,11 @@ use stele_chunker::pack::{BodyManifest, BodyTag};
 use stele_chunker::pages::{Located, ManifestWalk, Step as WalkStep};
 use stele_chunker::stream::{EndedBody, PackTarget, PackWriter};
 use stele_chunker::tree::{empty_object_root, object_root};
-use stele_rpc::meta::{Command, CompleteUpload, Committed, Contents, PutVersion, WriteGuard};
+use stele_rpc::meta::{Command, Committed, CompleteUpload, Contents, PutVersion, WriteGuard};
 use stele_types::ids::{Epoch, ObjectRoot, PackId};
 use stele_types::limits::{LIST_PAGE_MAX, MIB, OBJECT_BYTES_MAX, PART_BYTES_MIN};
 use stele_types::manifest::{ChunkEntry, Manifest};
-use stele_types::object::{
-    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, Part, StoredHeaders, Upload,
-};
+use stele_types::object::{Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, Part, StoredHeaders, Upload};
 use stele_types::pack::PackRow;
 use stele_types::seam::random_bytes;
 
@@ -180,10 +178,8 @@ fn attributes_of(request: &CompleteRequest, upload: &Upload, parts: &[Part]) -> 
     }
     let mut md5 = Md5::new();
     parts.iter().for_each(|part| md5.update(part.etag.md5.to_be_bytes()));
-    let etag = ETag {
-        md5: u128::from_be_bytes(md5.finalize().into()),
-        parts: u16::try_from(parts.len()).unwrap_or(u16::MAX),
-    };
+    let etag =
+        ETag { md5: u128::from_be_bytes(md5.finalize().into()), parts: u16::try_from(parts.len()).unwrap_or(u16::MAX) };
     let checksums: Vec<Checksum> = object_checksum(upload.checksum, parts)?.into_iter().collect();
     for expected in &request.checksums {
         let ours = checksums.iter().find(|c| c.algorithm == expected.algorithm);
@@ -262,11 +258,7 @@ async fn join_manifests(gw: &Arc<Gateway>, epoch: Epoch, parts: &[Part]) -> Resu
     joined(ended, manifests.pop(), &stored)
 }
 
-fn joined(
-    ended: EndedBody,
-    manifest: Option<BodyManifest>,
-    stored: &[StoredPack],
-) -> Result<Joined, GatewayError> {
+fn joined(ended: EndedBody, manifest: Option<BodyManifest>, stored: &[StoredPack]) -> Result<Joined, GatewayError> {
     let missing = || GatewayError::Internal { what: "the joined manifest is not complete".into() };
     let manifest = manifest.or(ended.manifest).ok_or_else(missing)?;
     let row = |pack: &PackId| stored.iter().map(StoredPack::row).find(|row| row.pack == *pack).cloned();
@@ -281,8 +273,7 @@ async fn entries_of(gw: &Gateway, manifest: &Manifest) -> Result<Vec<ChunkEntry>
         Manifest::Inline(entries) => return Ok(entries.clone()),
         Manifest::Paged { root, .. } => object_root(root.bytes, root.chunks, &root.top),
     };
-    let mut walk =
-        ManifestWalk::new(&root, manifest, 0..manifest.total_len()).map_err(|e| damaged(e.to_string()))?;
+    let mut walk = ManifestWalk::new(&root, manifest, 0..manifest.total_len()).map_err(|e| damaged(e.to_string()))?;
     let rows = RowBook::default();
     let mut entries = Vec::new();
     loop {

@@ -44,10 +44,7 @@ fn matches(condition: &EtagCondition, etag: ETag) -> bool {
 ///
 /// # Errors
 /// `RangeNotSatisfiable`, `NoSuchPartNumber`.
-pub(crate) fn resolve_range(
-    range: Option<ByteRange>,
-    attributes: &Attributes,
-) -> Result<ResolvedRange, GatewayError> {
+pub(crate) fn resolve_range(range: Option<ByteRange>, attributes: &Attributes) -> Result<ResolvedRange, GatewayError> {
     let total = attributes.len;
     let outside = GatewayError::RangeNotSatisfiable { len: total };
     let (first, len) = match range {
@@ -100,9 +97,8 @@ mod tests {
 
     #[test]
     fn ranges_are_clamped_and_impossible_ones_refused() {
-        let resolved = |range, len| {
-            resolve_range(Some(range), &attributes(len, vec![6, 4])).ok().map(|r| (r.first, r.len))
-        };
+        let resolved =
+            |range, len| resolve_range(Some(range), &attributes(len, vec![6, 4])).ok().map(|r| (r.first, r.len));
         let from = |first, last| ByteRange::From { first, last };
         assert_eq!(resolved(from(0, Some(0)), 10), Some((0, 1)));
         assert_eq!(resolved(from(3, None), 10), Some((3, 7)));
@@ -124,10 +120,7 @@ mod tests {
     #[test]
     fn etags_win_over_dates() {
         let version = Version {
-            id: stele_types::ids::VersionId {
-                commit_seq: stele_types::ids::CommitSeq(1),
-                nonce: 0,
-            },
+            id: stele_types::ids::VersionId { commit_seq: stele_types::ids::CommitSeq(1), nonce: 0 },
             null_version: true,
             delete_marker: false,
             modified: 10_500,

@@ -118,8 +118,7 @@ async fn packs_of(gw: &Gateway, manifest: &Manifest) -> Result<Option<BTreeSet<P
         Manifest::Paged { root, .. } => object_root(root.bytes, root.chunks, &root.top),
     };
     let damaged = |what: String| GatewayError::Corrupt { what: format!("manifest of the source: {what}") };
-    let mut walk =
-        ManifestWalk::new(&root, manifest, 0..manifest.total_len()).map_err(|e| damaged(e.to_string()))?;
+    let mut walk = ManifestWalk::new(&root, manifest, 0..manifest.total_len()).map_err(|e| damaged(e.to_string()))?;
     let rows = RowBook::default();
     let mut packs = BTreeSet::new();
     loop {
@@ -169,7 +168,7 @@ async fn commit(
 ) -> Result<Committed, GatewayError> {
     let mut attributes: Attributes = source.attributes.clone();
     if let Some(headers) = &request.headers {
-        attributes.headers = Box::new(headers.clone());
+        *attributes.headers = headers.clone();
     }
     let ids = VersionIds::draw(gw);
     let make = |guard: WriteGuard| {

@@ -148,7 +148,8 @@ mod tests {
         let threads = CpuPool::start(Cpu::Threads(NonZeroUsize::new(2).unwrap())).unwrap();
         let inline = CpuPool::start(Cpu::Inline).unwrap();
         for pool in [&threads, &inline] {
-            let all = (0..300u64).map(|n| async move { pool.submit(move || n * n).await.unwrap().finish().await.unwrap() });
+            let all =
+                (0..300u64).map(|n| async move { pool.submit(move || n * n).await.unwrap().finish().await.unwrap() });
             let squares = futures::future::join_all(all).await;
             assert!(squares.into_iter().eq((0..300u64).map(|n| n * n)));
         }

@@ -169,12 +169,7 @@ impl DigestValues {
 
 /// Checksum of the concatenation of two pieces, from theirs. `None` if the algorithm can't do that
 /// or a value has the wrong width.
-pub(crate) fn combine(
-    algorithm: ChecksumAlgorithm,
-    first: &[u8],
-    second: &[u8],
-    second_len: u64,
-) -> Option<Bytes> {
+pub(crate) fn combine(algorithm: ChecksumAlgorithm, first: &[u8], second: &[u8], second_len: u64) -> Option<Bytes> {
     let crc = crc_algorithm(algorithm)?;
     let number = |bytes: &[u8]| {
         let width = if algorithm == ChecksumAlgorithm::Crc64Nvme { 8 } else { 4 };
@@ -191,8 +186,7 @@ mod tests {
     use super::*;
     use ChecksumAlgorithm::{Crc32, Crc32c, Crc64Nvme};
 
-    const ALL: [ChecksumAlgorithm; 5] =
-        [Crc32, Crc32c, Crc64Nvme, ChecksumAlgorithm::Sha1, ChecksumAlgorithm::Sha256];
+    const ALL: [ChecksumAlgorithm; 5] = [Crc32, Crc32c, Crc64Nvme, ChecksumAlgorithm::Sha1, ChecksumAlgorithm::Sha256];
 
     #[test]
     fn known_answers_of_the_check_string() {
@@ -220,8 +214,7 @@ mod tests {
         for algorithm in [Crc32, Crc32c, Crc64Nvme] {
             for cut in [0, 1, 77, 65_536, 100_000] {
                 let (a, b) = bytes.split_at(cut);
-                let both =
-                    combine(algorithm, &checksum_of(algorithm, a), &checksum_of(algorithm, b), b.len() as u64);
+                let both = combine(algorithm, &checksum_of(algorithm, a), &checksum_of(algorithm, b), b.len() as u64);
                 assert_eq!(both.unwrap(), checksum_of(algorithm, &bytes), "{algorithm:?} {cut}");
             }
         }
@@ -249,9 +242,6 @@ mod tests {
             assert!(values.check(checksum(&value), &[]).is_err());
         }
         let md5 = ExpectedDigests { md5: Some([0; 16]), ..Default::default() };
-        assert!(matches!(
-            values.check(md5, &[]),
-            Err(GatewayError::DigestMismatch { which: DigestKind::Md5 })
-        ));
+        assert!(matches!(values.check(md5, &[]), Err(GatewayError::DigestMismatch { which: DigestKind::Md5 })));
     }
 }

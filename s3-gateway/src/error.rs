@@ -272,9 +272,7 @@ impl GatewayError {
             Code::NoSuchVersion => Self::NoSuchVersion,
             Code::NoSuchUpload => Self::NoSuchUpload,
             Code::InvalidPart => Self::InvalidPart { number: 0, reason: what() },
-            Code::PartTooSmall => {
-                Self::PartTooSmall { number: 0, len: 0, min: stele_types::limits::PART_BYTES_MIN }
-            }
+            Code::PartTooSmall => Self::PartTooSmall { number: 0, len: 0, min: stele_types::limits::PART_BYTES_MIN },
             Code::BucketAlreadyOwned => Self::BucketAlreadyOwned,
             Code::BucketExists => Self::BucketExists,
             Code::BucketNotEmpty => Self::BucketNotEmpty,

@@ -120,11 +120,7 @@ impl RowBook {
 /// # Errors
 /// `PackGone`; `Failed` with `DrivesMissing` (too few shards can be read), `Corrupt` (they can be
 /// read, and no combination verifies), `SlowDown`, `Unavailable`.
-pub(crate) async fn fetch_chunk(
-    gw: &Gateway,
-    rows: &RowBook,
-    entry: &ChunkEntry,
-) -> Result<Pieces, FetchError> {
+pub(crate) async fn fetch_chunk(gw: &Gateway, rows: &RowBook, entry: &ChunkEntry) -> Result<Pieces, FetchError> {
     if let Some(pieces) = gw.cache.get(&entry.id) {
         gw.metrics.cache_hits.inc();
         return Ok(pieces);
@@ -218,12 +214,7 @@ fn readable(gw: &Gateway, row: &PackRow, mut ranges: Vec<ShardRange>) -> Option<
 }
 
 /// Reads the ranges side by side; `None` if one fails or the chunk does not verify.
-async fn read_direct(
-    gw: &Gateway,
-    row: &PackRow,
-    ranges: &[ShardRange],
-    entry: &ChunkEntry,
-) -> Option<Pieces> {
+async fn read_direct(gw: &Gateway, row: &PackRow, ranges: &[ShardRange], entry: &ChunkEntry) -> Option<Pieces> {
     let reads = ranges.iter().map(|range| read_shard(gw, row, *range));
     let pieces = match ranges {
         [range] => vec![read_shard(gw, row, *range).await.ok()?],

@@ -92,12 +92,7 @@ pub async fn get_object(gw: &Arc<Gateway>, request: GetRequest) -> Result<GetRep
 }
 
 /// G1.
-async fn resolve(
-    gw: &Gateway,
-    bucket: &str,
-    key: &str,
-    version: VersionSelector,
-) -> Result<Resolved, GatewayError> {
+async fn resolve(gw: &Gateway, bucket: &str, key: &str, version: VersionSelector) -> Result<Resolved, GatewayError> {
     let _timer = gw.metrics.time(Step::G1Resolve);
     let resolved = with_bucket(gw, bucket, |row| {
         let request = MetaRequest::Resolve { range: range_of(&row), key: key.to_owned(), version };

@@ -86,12 +86,7 @@ pub(crate) async fn store_body(
     epoch: Epoch,
     input: BodyInput,
 ) -> Result<(StoredBody, DigestValues), GatewayError> {
-    let mut frames = Frames {
-        stream: input.stream,
-        declared: input.declared_len,
-        got: 0,
-        idle: gw.config.body_idle,
-    };
+    let mut frames = Frames { stream: input.stream, declared: input.declared_len, got: 0, idle: gw.config.body_idle };
     let mut digests = DigestLane::new(&input.wanted);
     let chunking = gw.metrics.time(Step::P4Chunk);
     let mut body = Vec::new();
@@ -293,8 +288,7 @@ impl OwnPacks {
         let writer = PackWriter::new(random_bytes(gw.rng.as_ref()), target_for(gw, declared));
         let mut writer = writer.with_pool(&gw.pool);
         writer.begin_body(BodyTag(0), epoch, declared).map_err(writer_failed)?;
-        let cutting =
-            Cutting { writer, body_hash: blake3::Hasher::new(), sealed: Vec::new(), failed: None };
+        let cutting = Cutting { writer, body_hash: blake3::Hasher::new(), sealed: Vec::new(), failed: None };
         Ok(Self {
             gw: Arc::clone(gw),
             lane: Lane::new(cutting),

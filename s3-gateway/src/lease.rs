@@ -284,11 +284,7 @@ impl Leases {
     }
 
     /// Sends one envelope, again and again while the outcome is unknown.
-    async fn send(
-        &self,
-        envelope: CommandEnvelope,
-        deadline: Instant,
-    ) -> (Result<MetaReply, RpcError>, Certainty) {
+    async fn send(&self, envelope: CommandEnvelope, deadline: Instant) -> (Result<MetaReply, RpcError>, Certainty) {
         let mut certainty = Certainty::NotApplied;
         let mut pause = RETRY_PAUSE;
         loop {

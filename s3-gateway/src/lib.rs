@@ -10,7 +10,7 @@
 //! | [`copy`] | CopyObject: the manifest, never the bytes |
 //! | [`delete`], [`bucket`], [`list`] | the thin operations |
 //! | [`multipart`] | uploads of parts |
-//! | [`http`], [`s3`] | the edge: HTTP server, S3 operations, errors 
+//! | [`http`], [`s3`] | the edge: HTTP server, S3 operations, errors
 //!
 //! Every operation takes the [`gateway::Gateway`] first and a request of [`api`] behind it. It depends
 //! on metadata and storage through `stele-rpc` only, so the same code runs in one process, in a

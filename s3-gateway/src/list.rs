@@ -27,11 +27,7 @@ pub async fn list_keys(gw: &Gateway, bucket: &str, query: ListQuery) -> Result<L
 ///
 /// # Errors
 /// As [`list_keys`].
-pub async fn list_versions(
-    gw: &Gateway,
-    bucket: &str,
-    query: ListQuery,
-) -> Result<ListPage<ListedKey>, GatewayError> {
+pub async fn list_versions(gw: &Gateway, bucket: &str, query: ListQuery) -> Result<ListPage<ListedKey>, GatewayError> {
     with_bucket(gw, bucket, |row| {
         let request = MetaRequest::ListVersions { range: range_of(&row), query: query.clone() };
         async move { keys(gw.read(request).await?) }
@@ -74,13 +70,8 @@ pub async fn list_uploads(
 /// `NoSuchUpload`, and as [`list_keys`].
 pub async fn list_parts(gw: &Gateway, upload: &UploadRef, after: u16, max: u32) -> Result<PartsPage, GatewayError> {
     with_bucket(gw, &upload.bucket, |row| {
-        let request = MetaRequest::Parts {
-            range: range_of(&row),
-            key: upload.key.clone(),
-            upload: upload.upload,
-            after,
-            max,
-        };
+        let request =
+            MetaRequest::Parts { range: range_of(&row), key: upload.key.clone(), upload: upload.upload, after, max };
         async move {
             match gw.read(request).await? {
                 MetaReply::Parts { upload, parts, truncated } => Ok(PartsPage { upload, parts, truncated }),

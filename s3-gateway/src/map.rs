@@ -89,12 +89,7 @@ pub(crate) struct Placement {
 }
 
 impl Placement {
-    pub(crate) fn new(
-        meta: MetaClient,
-        clock: Arc<dyn Clock>,
-        meta_timeout: Duration,
-        suspect_for: Duration,
-    ) -> Self {
+    pub(crate) fn new(meta: MetaClient, clock: Arc<dyn Clock>, meta_timeout: Duration, suspect_for: Duration) -> Self {
         Self {
             meta,
             meta_timeout,

@@ -119,8 +119,7 @@ impl Drop for StepTimer<'_> {
 impl Metrics {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let family = Family::<StepLabel, Histogram, fn() -> Histogram>::new_with_constructor(step_histogram);
-        let steps =
-            Step::ALL.iter().map(|(_, name)| family.get_or_create_owned(&StepLabel { step: name })).collect();
+        let steps = Step::ALL.iter().map(|(_, name)| family.get_or_create_owned(&StepLabel { step: name })).collect();
         Self {
             clock,
             family,

@@ -241,13 +241,14 @@ async fn seal_and_store(gw: &Arc<Gateway>, bodies: Vec<SharedBody>) -> Result<Ve
     let writer = PackWriter::new(random_bytes(gw.rng.as_ref()), PackTarget::MAX).with_pool(&gw.pool);
     let bytes: u64 = bodies.iter().map(|b| b.len).sum();
     let sealing = gw.metrics.time(Step::P5Pack);
-    let sealed = gw.cpu.run(usize::try_from(bytes).unwrap_or(usize::MAX), move || seal_bodies(&bodies, writer).map(|s| (s, bodies)));
+    let sealed = gw
+        .cpu
+        .run(usize::try_from(bytes).unwrap_or(usize::MAX), move || seal_bodies(&bodies, writer).map(|s| (s, bodies)));
     let (sealed, bodies) = sealed.await?.map_err(writer_failed)?;
     drop(sealing);
     let stored = try_join_all(sealed.packs.into_iter().map(|pack| store_pack(gw, pack))).await?;
-    let place = |(ended, manifest, hash): (EndedBody, BodyManifest, BodyHash)| {
-        StoredBody::new(&ended, manifest, hash, &stored)
-    };
+    let place =
+        |(ended, manifest, hash): (EndedBody, BodyManifest, BodyHash)| StoredBody::new(&ended, manifest, hash, &stored);
     let answers = sealed.bodies.into_iter().map(place).collect();
     // Until here the bodies' charges count the pack's bytes.
     drop(bodies);
@@ -312,9 +313,7 @@ fn internal(what: &str) -> GatewayError {
 /// The same error for another body of the same pack.
 fn repeat(error: &GatewayError) -> GatewayError {
     match error {
-        GatewayError::DrivesMissing { what, drives } => {
-            GatewayError::DrivesMissing { what, drives: drives.clone() }
-        }
+        GatewayError::DrivesMissing { what, drives } => GatewayError::DrivesMissing { what, drives: drives.clone() },
         GatewayError::StoreFull { what } => GatewayError::StoreFull { what: what.clone() },
         GatewayError::SlowDown { what } => GatewayError::SlowDown { what },
         GatewayError::Unavailable { what } => GatewayError::Unavailable { what: what.clone() },

@@ -46,8 +46,7 @@ pub(crate) async fn rebuild(gw: &Gateway, row: &PackRow, entry: &ChunkEntry) -> 
         }
         gathered.push(Gathered { range, have });
     }
-    let first: Vec<u8> =
-        gathered.first().map(|g| g.have.iter().map(|(shard, _)| *shard).collect()).unwrap_or_default();
+    let first: Vec<u8> = gathered.first().map(|g| g.have.iter().map(|(shard, _)| *shard).collect()).unwrap_or_default();
     let decoded: Option<Vec<Bytes>> = gathered.iter().map(|g| decode(&coder, g.range, &g.have)).collect();
     if let Some(pieces) = verify(gw, entry, decoded.unwrap_or_default()).await {
         gw.metrics.rebuilt.inc();
@@ -82,16 +81,13 @@ async fn try_combinations(
 ) -> Result<Pieces, FetchError> {
     let k = row.scheme.k();
     for part in &mut gathered {
-        let missing: Vec<u8> = preferred(gw, row)
-            .into_iter()
-            .filter(|shard| part.have.iter().all(|(known, _)| known != shard))
-            .collect();
+        let missing: Vec<u8> =
+            preferred(gw, row).into_iter().filter(|shard| part.have.iter().all(|(known, _)| known != shard)).collect();
         let (more, _) = gather(gw, row, part.range, &missing, missing.len()).await;
         part.have.extend(more);
     }
     let available: Vec<u8> = gathered.first().map_or_else(Vec::new, |first| {
-        let everywhere =
-            |shard: &u8| gathered.iter().all(|part| part.have.iter().any(|(known, _)| known == shard));
+        let everywhere = |shard: &u8| gathered.iter().all(|part| part.have.iter().any(|(known, _)| known == shard));
         first.have.iter().map(|(shard, _)| *shard).filter(everywhere).collect()
     });
     for chosen in combinations(&available, k).into_iter().take(COMBINATIONS_MAX) {
@@ -123,8 +119,7 @@ fn decode_from(coder: &Coder, gathered: &[Gathered], chosen: &[u8]) -> Option<Ve
 fn blame(gw: &Gateway, row: &PackRow, coder: &Coder, gathered: &[Gathered], good: &[u8]) {
     let view = gw.placement.view();
     for part in gathered {
-        let trusted: Vec<(u8, Bytes)> =
-            part.have.iter().filter(|(shard, _)| good.contains(shard)).cloned().collect();
+        let trusted: Vec<(u8, Bytes)> = part.have.iter().filter(|(shard, _)| good.contains(shard)).cloned().collect();
         for (shard, bytes) in part.have.iter().filter(|(shard, _)| !good.contains(shard)) {
             let differs = coder.reconstruct_range(*shard, &trusted).is_ok_and(|right| right != *bytes);
             let holder = view.holders(row, usize::from(*shard)).first().copied();

@@ -129,13 +129,7 @@ fn row_of(pack: &SealedPack, target: &Target, generation: u32) -> PackRow {
 }
 
 /// Sends every shard; empty if all are stored.
-async fn ship(
-    gw: &Gateway,
-    pack: &SealedPack,
-    target: &Target,
-    shards: &EncodedPack,
-    generation: u32,
-) -> Vec<Refusal> {
+async fn ship(gw: &Gateway, pack: &SealedPack, target: &Target, shards: &EncodedPack, generation: u32) -> Vec<Refusal> {
     let encoding = Encoding {
         generation,
         scheme: target.scheme,

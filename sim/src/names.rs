@@ -5,7 +5,7 @@ use stele_rpc::storage::{StorageReply, StorageRequest};
 use stele_rpc::transport::{Message, Reply};
 
 /// What a request asks.
-pub fn message_name(message: &Message) -> &'static str {
+pub(crate) fn message_name(message: &Message) -> &'static str {
     match message {
         Message::Meta(request) => meta_name(request),
         Message::Storage(request) => storage_name(request),
@@ -64,7 +64,7 @@ fn storage_name(request: &StorageRequest) -> &'static str {
 }
 
 /// What an answer is.
-pub fn reply_name(reply: &Reply) -> &'static str {
+pub(crate) fn reply_name(reply: &Reply) -> &'static str {
     match reply {
         Reply::Meta(MetaReply::Committed(_)) => "Committed",
         Reply::Meta(MetaReply::Version { .. }) => "Version",

@@ -114,9 +114,8 @@ impl World {
     }
 
     /// The network of this phase.
-    #[expect(clippy::expect_used, reason = "boot makes the network before anything can ask for it")]
     pub fn net(&self) -> Arc<SimNet> {
-        self.processes().net.clone().expect("a phase has begun")
+        self.processes().net.clone().expect("boot makes the network before anything asks for it")
     }
 
     /// Something that is not part of the cluster's processes talks to the metadata service.

@@ -56,10 +56,8 @@ fn measure(runtime: &tokio::runtime::Runtime, dir: &Path) -> Result<(), Failure>
         let (a1, b1, b2, a2) = (a(0)?, b(1)?, b(2)?, a(3)?);
         Ok::<_, Failure>((middle(a1, a2), middle(b1, b2)))
     };
-    let (group, plain) = alternate(
-        &|n| runtime.block_on(drive(real(dir, n)?, WRITERS, 200)),
-        &|n| plain_files(dir, n, WRITERS, 60),
-    )?;
+    let (group, plain) =
+        alternate(&|n| runtime.block_on(drive(real(dir, n)?, WRITERS, 200)), &|n| plain_files(dir, n, WRITERS, 60))?;
     print("64 writers, group commit", group);
     print("64 writers, a file and an fdatasync each", plain);
     verdict("2.14 fdatasync per write at 64 writers", group.syncs_per_write, "<=", 1.0 / 16.0);
@@ -76,10 +74,10 @@ fn measure(runtime: &tokio::runtime::Runtime, dir: &Path) -> Result<(), Failure>
         disk.set_latency(Latency { sync: Duration::from_millis(5), ..Latency::default() });
         disk
     };
-    let (group, plain) = alternate(
-        &|_| runtime.block_on(drive((slow().media(), Executor::Tasks), WRITERS, 100)),
-        &|_| runtime.block_on(plain_model(slow().media(), WRITERS, 4)),
-    )?;
+    let (group, plain) =
+        alternate(&|_| runtime.block_on(drive((slow().media(), Executor::Tasks), WRITERS, 100)), &|_| {
+            runtime.block_on(plain_model(slow().media(), WRITERS, 4))
+        })?;
     print("64 writers, group commit, model drive with 5 ms sync", group);
     print("64 writers, a sync each, model drive with 5 ms sync", plain);
     verdict("2.14 throughput on the model drive", group.per_second / plain.per_second, ">=", 30.0);

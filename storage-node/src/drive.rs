@@ -37,8 +37,8 @@ pub use self::health::Health;
 use self::op::{Op, Outcome, Sequencer, Task, drive_failed};
 pub(crate) use self::reader::Range;
 use self::reader::ReadJob;
-pub use self::reclaim::Reclaimed;
 use self::reclaim::Kick;
+pub use self::reclaim::Reclaimed;
 use self::shared::Shared;
 pub use self::summary::fuzz_summary;
 use crate::config::DriveConfig;
@@ -106,12 +106,8 @@ impl Drive {
         let (ops, committer_ops) = mpsc::channel(config.queue.max(1));
         let (reads, reader_jobs) = mpsc::channel(256);
         let (kicks, reclaim_kicks) = mpsc::channel(1);
-        let committer = committer::Committer::new(
-            Arc::clone(&shared),
-            committer_ops,
-            opened.next_segment,
-            Sequencer(opened.last),
-        );
+        let committer =
+            committer::Committer::new(Arc::clone(&shared), committer_ops, opened.next_segment, Sequencer(opened.last));
         executor.spawn(&format!("commit-{label}"), committer.run())?;
         let reader_jobs = Arc::new(Mutex::new(reader_jobs));
         for n in 0..config.readers.max(1) {
@@ -268,7 +264,12 @@ impl Drive {
     ///
     /// # Errors
     /// `DriveFailed` if the drive is out of service.
-    pub fn inventory(&self, pg: PgId, after: Option<PackId>, max: usize) -> Result<(Vec<InventoryRow>, bool), RpcError> {
+    pub fn inventory(
+        &self,
+        pg: PgId,
+        after: Option<PackId>,
+        max: usize,
+    ) -> Result<(Vec<InventoryRow>, bool), RpcError> {
         self.usable()?;
         let (views, more) = self.shared.index().inventory(pg, after, max);
         let rows = views.into_iter().map(|v| InventoryRow {

@@ -247,7 +247,8 @@ fn take_seat(
 async fn supervise(node: Weak<StorageNode>, drive: Weak<Drive>) {
     let Some(mut health) = drive.upgrade().map(|d| d.watch_health()) else { return };
     loop {
-        let Some((interval, patience)) = node.upgrade().map(|n| (n.config.probe_interval, n.config.probe_timeout)) else {
+        let Some((interval, patience)) = node.upgrade().map(|n| (n.config.probe_interval, n.config.probe_timeout))
+        else {
             return;
         };
         tokio::select! {

@@ -203,7 +203,8 @@ impl SweepWorker {
         }
         let mut deleted = BTreeSet::new();
         for (drive, packs) in delete {
-            deleted.extend(self.act(cluster, drive, packs, |drive, packs| StorageRequest::Delete { drive, packs }).await?);
+            deleted
+                .extend(self.act(cluster, drive, packs, |drive, packs| StorageRequest::Delete { drive, packs }).await?);
         }
         report.deleted += deleted.len() as u64;
         Ok(())
@@ -228,7 +229,13 @@ impl SweepWorker {
         if silent.len() <= pg.scheme.m() {
             return Ok(holdings);
         }
-        let text = format!("PG {}: {} drives did not answer, {} may: {}", pg.id, silent.len(), pg.scheme.m(), silent.join("; "));
+        let text = format!(
+            "PG {}: {} drives did not answer, {} may: {}",
+            pg.id,
+            silent.len(),
+            pg.scheme.m(),
+            silent.join("; ")
+        );
         Err(RpcError::new(Code::Unreachable, text))
     }
 
@@ -280,8 +287,9 @@ impl SweepWorker {
         let mut done: BTreeMap<PackId, Vec<DriveId>> = BTreeMap::new();
         let mut refused = BTreeSet::new();
         for (drive, packs) in wanted {
-            let condemned =
-                self.act(cluster, drive, packs.clone(), |drive, packs| StorageRequest::Condemn { drive, epoch, packs }).await?;
+            let condemned = self
+                .act(cluster, drive, packs.clone(), |drive, packs| StorageRequest::Condemn { drive, epoch, packs })
+                .await?;
             let condemned: BTreeSet<PackId> = condemned.into_iter().collect();
             refused.extend(packs.into_iter().filter(|pack| !condemned.contains(pack)));
             for pack in condemned {

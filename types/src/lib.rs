@@ -26,5 +26,5 @@ pub mod object;
 pub mod pack;
 pub mod scheme;
 pub mod seam;
-pub mod wire;
 pub mod segment;
+pub mod wire;

@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use metrics::Metrics;
@@ -127,19 +127,22 @@ pub(crate) async fn serve(listener: TcpListener, pages: Arc<Pages>) {
         };
         let pages = Arc::clone(&pages);
         tokio::spawn(async move {
-            let service = service_fn(|request: Request<Incoming>| {
-                let pages = Arc::clone(&pages);
-                async move { Ok::<_, Infallible>(pages.answer(request.method(), request.uri().path()).await) }
-            });
-            let served = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            if let Err(error) = served {
+            if let Err(error) = connection(stream, pages).await {
                 tracing::debug!(%error, "admin connection");
             }
             drop(slot);
         });
     }
+}
+
+async fn connection(stream: TcpStream, pages: Arc<Pages>) -> hyper::Result<()> {
+    let service = service_fn(|request: Request<Incoming>| {
+        let pages = Arc::clone(&pages);
+        async move { Ok::<_, Infallible>(pages.answer(request.method(), request.uri().path()).await) }
+    });
+    hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
 }

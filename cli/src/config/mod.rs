@@ -130,8 +130,8 @@ impl Default for Gc {
 
 impl Default for Log {
     fn default() -> Self {
-        // openraft tells every step of its engine at info.
-        Self { level: "info,openraft=error".into(), format: LogFormat::Text }
+        // openraft tells every step of its engine at info, s3s every mistake of a client as an error.
+        Self { level: "info,openraft=error,s3s=off".into(), format: LogFormat::Text }
     }
 }
 

@@ -130,6 +130,7 @@ pub(crate) fn specs(data: &DataDir, map: &ClusterMap, found: &[FoundDrive]) -> V
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests take directories away behind the store's back")]
 mod tests {
     use super::*;
     use crate::real::OsRng;

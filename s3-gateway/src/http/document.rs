@@ -172,7 +172,10 @@ impl<B> Document<B> {
         let idle = self.idle;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
         timer.as_mut().poll(cx).map(|()| {
-            self.fault.note("RequestTimeout", "Your socket connection to the server was not read from or written to within the timeout period.")
+            self.fault.note(
+                "RequestTimeout",
+                "Your socket connection to the server was not read from or written to within the timeout period.",
+            )
         })
     }
 }
@@ -239,7 +242,10 @@ mod tests {
         assert_eq!(refused("/b?delete", &[("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")]), None);
         assert_eq!(refused("/b?delete", &[("x-amz-checksum-crc32", "AAAAAA==")]), None);
         assert_eq!(refused("/b", &[]), None);
-        assert_eq!(refused("/b", &[("content-type", "multipart/form-data; boundary=x")]), Some((501, "NotImplemented")));
+        assert_eq!(
+            refused("/b", &[("content-type", "multipart/form-data; boundary=x")]),
+            Some((501, "NotImplemented"))
+        );
         let framed = [("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")];
         assert_eq!(refused("/b", &framed), Some((501, "NotImplemented")));
     }

@@ -40,17 +40,47 @@ const PRESIGN_KEYS: [&str; 7] = [
 /// listed would be ignored and the plain operation run instead.
 fn owned_keys(method: &Method, object: bool) -> Option<&'static [&'static str]> {
     const BUCKET_PUT: &[&str] = &[
-        "accelerate", "acl", "analytics", "cors", "encryption", "id", "intelligent-tiering", "inventory",
-        "lifecycle", "logging", "metrics", "notification", "object-lock", "ownershipControls", "policy",
-        "publicAccessBlock", "replication", "requestPayment", "tagging", "versioning", "website", "x-id",
+        "accelerate",
+        "acl",
+        "analytics",
+        "cors",
+        "encryption",
+        "id",
+        "intelligent-tiering",
+        "inventory",
+        "lifecycle",
+        "logging",
+        "metrics",
+        "notification",
+        "object-lock",
+        "ownershipControls",
+        "policy",
+        "publicAccessBlock",
+        "replication",
+        "requestPayment",
+        "tagging",
+        "versioning",
+        "website",
+        "x-id",
     ];
     const BUCKET_DELETE: &[&str] = &[
-        "analytics", "cors", "encryption", "id", "intelligent-tiering", "inventory", "lifecycle", "metrics",
-        "ownershipControls", "policy", "publicAccessBlock", "replication", "tagging", "website", "x-id",
+        "analytics",
+        "cors",
+        "encryption",
+        "id",
+        "intelligent-tiering",
+        "inventory",
+        "lifecycle",
+        "metrics",
+        "ownershipControls",
+        "policy",
+        "publicAccessBlock",
+        "replication",
+        "tagging",
+        "website",
+        "x-id",
     ];
-    const OBJECT_PUT: &[&str] = &[
-        "acl", "legal-hold", "partNumber", "retention", "tagging", "uploadId", "x-id",
-    ];
+    const OBJECT_PUT: &[&str] = &["acl", "legal-hold", "partNumber", "retention", "tagging", "uploadId", "x-id"];
     const OBJECT_DELETE: &[&str] = &["tagging", "uploadId", "versionId", "x-id"];
     const BUCKET_POST: &[&str] = &["delete", "x-id"];
     const OBJECT_POST: &[&str] = &["restore", "select", "select-type", "uploadId", "uploads", "versionId", "x-id"];
@@ -215,9 +245,7 @@ fn is_single_range(value: &str) -> bool {
         (true, true) => false,
         (true, false) => digits(last),
         (false, true) => digits(first),
-        (false, false) => {
-            digits(first) && digits(last) && first.parse::<u64>().ok() <= last.parse::<u64>().ok()
-        }
+        (false, false) => digits(first) && digits(last) && first.parse::<u64>().ok() <= last.parse::<u64>().ok(),
     }
 }
 

@@ -221,9 +221,7 @@ fn refuse(refusal: &Refusal, id: RequestId, head: bool) -> Response<Body> {
     let bytes = if head { Bytes::new() } else { Bytes::from(body) };
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
-    response
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     response
 }
 

@@ -73,7 +73,10 @@ pub(super) fn name(algorithm: ChecksumAlgorithm) -> &'static str {
 /// The algorithm of that name.
 pub(super) fn by_name(name: &str) -> S3Result<ChecksumAlgorithm> {
     ALL.iter().find(|row| row.1.eq_ignore_ascii_case(name)).map(|row| row.0).ok_or_else(|| {
-        s3_error!(NotImplemented, "This checksum algorithm is not implemented; use CRC32, CRC32C, CRC64NVME, SHA1 or SHA256.")
+        s3_error!(
+            NotImplemented,
+            "This checksum algorithm is not implemented; use CRC32, CRC32C, CRC64NVME, SHA1 or SHA256."
+        )
     })
 }
 

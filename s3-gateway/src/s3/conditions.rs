@@ -19,10 +19,7 @@ pub(super) fn read(condition: Option<ETagCondition>) -> Option<EtagCondition> {
 ///
 /// # Errors
 /// Both conditions at once, or If-None-Match with an ETag: no S3 service takes those.
-pub(super) fn write(
-    if_match: Option<ETagCondition>,
-    if_none_match: Option<ETagCondition>,
-) -> S3Result<Precondition> {
+pub(super) fn write(if_match: Option<ETagCondition>, if_none_match: Option<ETagCondition>) -> S3Result<Precondition> {
     match (if_match, if_none_match) {
         (None, None) => Ok(Precondition::None),
         (None, Some(ETagCondition::Any)) => Ok(Precondition::Absent),

@@ -1,6 +1,8 @@
 //! CopyObject.
 
-use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective, TaggingDirective};
+use s3s::dto::{
+    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective, TaggingDirective,
+};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::checksums::set_checksums;

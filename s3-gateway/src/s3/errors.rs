@@ -27,9 +27,7 @@ pub(super) fn to_s3(error: GatewayError, request_id: &str) -> S3Error {
         E::PreconditionNoKey => coded(S3ErrorCode::NoSuchKey, message),
         E::NotModified { etag, modified } => not_modified(&etag.to_string(), modified),
         E::RangeNotSatisfiable { len } => range_error(len, message),
-        E::NoSuchPartNumber { .. } => {
-            custom("InvalidPartNumber", StatusCode::RANGE_NOT_SATISFIABLE, message)
-        }
+        E::NoSuchPartNumber { .. } => custom("InvalidPartNumber", StatusCode::RANGE_NOT_SATISFIABLE, message),
         E::DigestMismatch { which } => digest_mismatch(which),
         E::TrailerMissing => coded(S3ErrorCode::InvalidRequest, message),
         E::BodyTooShort { .. } | E::BodyTooLong { .. } => coded(S3ErrorCode::IncompleteBody, message),

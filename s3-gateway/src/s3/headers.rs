@@ -29,8 +29,7 @@ macro_rules! stored_headers {
 macro_rules! give_back_headers {
     ($output:expr, $headers:expr) => {
         let headers: &stele_types::object::StoredHeaders = $headers;
-        $output.content_type =
-            Some(headers.content_type.clone().unwrap_or_else(|| "binary/octet-stream".to_owned()));
+        $output.content_type = Some(headers.content_type.clone().unwrap_or_else(|| "binary/octet-stream".to_owned()));
         $output.content_encoding = headers.content_encoding.clone();
         $output.content_disposition = headers.content_disposition.clone();
         $output.content_language = headers.content_language.clone();

@@ -13,12 +13,12 @@ use stele_types::limits::LIST_PAGE_MAX;
 use stele_types::object::{ChecksumAlgorithm, ChecksumType, Precondition, Version};
 
 use super::checksums::{body_request, checksum_fields, declared, has_foreign_checksum, set_checksums};
-use super::headers::{
-    committed_evidence, evidence, give_back_headers, stored_headers, timestamp,
-};
+use super::headers::{committed_evidence, evidence, give_back_headers, stored_headers, timestamp};
 use super::unsupported::{refuse, refuse_sse_customer, refuse_unsupported};
 use super::{S3Edge, body, conditions, fail, fail_as, origin};
-use crate::api::{ByteRange, DeleteOne, DeleteRequest, GatewayError, GetRequest, HeadReply, PutRequest, ReadConditions};
+use crate::api::{
+    ByteRange, DeleteOne, DeleteRequest, GatewayError, GetRequest, HeadReply, PutRequest, ReadConditions,
+};
 use crate::http::request_id::RequestId;
 
 /// `versionId` as the gateway reads it.

@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{
-    Command, CommandEnvelope, Committed, Deleted, Lease, ListPage, ListedKey, MetaReply, MetaRequest,
-    PutVersion, VersionSelector, WriteGuard,
+    Command, CommandEnvelope, Committed, Deleted, Lease, ListPage, ListedKey, MetaReply, MetaRequest, PutVersion,
+    VersionSelector, WriteGuard,
 };
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
 use stele_types::ids::{
-    BucketId, CommitSeq, ConfigEpoch, Epoch, LeaseId, LogIndex, NodeId, OwnerId, PackId, RangeEpoch,
-    RangeId, UploadId, VersionId,
+    BucketId, CommitSeq, ConfigEpoch, Epoch, LeaseId, LogIndex, NodeId, OwnerId, PackId, RangeEpoch, RangeId, UploadId,
+    VersionId,
 };
-use stele_types::map::ClusterMap;
 use stele_types::manifest::Manifest;
+use stele_types::map::ClusterMap;
 use stele_types::object::{BucketRow, Part, Precondition, Upload, Version, Versioning};
 use stele_types::pack::PackRow;
 
@@ -144,13 +144,8 @@ impl State {
                 let truncated = rows.len() > query.max as usize;
                 rows.truncate(query.max as usize);
                 let next_after = rows.last().filter(|_| truncated).map(|r| r.key.clone());
-                let page = ListPage {
-                    rows,
-                    common_prefixes: Vec::new(),
-                    truncated,
-                    next_after,
-                    next_after_version: None,
-                };
+                let page =
+                    ListPage { rows, common_prefixes: Vec::new(), truncated, next_after, next_after_version: None };
                 Ok(MetaReply::Keys(page))
             }
             MetaRequest::Parts { upload, after, max, .. } => {
@@ -280,7 +275,8 @@ impl State {
                 put.attributes.headers = row.headers;
                 let owner = put.contents.owner;
                 self.add_packs(owner, &put.contents.packs);
-                let listed = |(number, generation): &(u16, u64)| parts.get(number).filter(|p| p.generation == *generation);
+                let listed =
+                    |(number, generation): &(u16, u64)| parts.get(number).filter(|p| p.generation == *generation);
                 let listed: Option<Vec<&Part>> = complete.parts.iter().map(listed).collect();
                 let Some(listed) = listed else { return err(Code::InvalidPart) };
                 let owners: Vec<OwnerId> = listed.iter().map(|part| part.owner).collect();

@@ -121,8 +121,7 @@ async fn a_pack_encoded_anew_is_found_by_its_new_row() {
     let c = cluster().await;
     let bytes = noise(5, 12 << 20);
     c.put("k", &bytes).await.unwrap();
-    let reply =
-        crate::get::get_object(&c.gw, crate::api::GetRequest::current("b", "k")).await.unwrap();
+    let reply = crate::get::get_object(&c.gw, crate::api::GetRequest::current("b", "k")).await.unwrap();
     for row in c.meta.pack_rows() {
         c.storage.raise_generation(row.pack);
         c.meta.change_pack(row.pack, |row| row.generation = 7);

@@ -17,7 +17,9 @@ use crate::put::put_object;
 #[tokio::test(start_paused = true)]
 async fn bodies_of_every_kind_come_back() {
     let c = cluster().await;
-    for (n, len) in [0usize, 1, 4096, 70_000, 300_000, 5 << 20, 8 << 20, (8 << 20) + 1, 40 << 20].into_iter().enumerate() {
+    for (n, len) in
+        [0usize, 1, 4096, 70_000, 300_000, 5 << 20, 8 << 20, (8 << 20) + 1, 40 << 20].into_iter().enumerate()
+    {
         let key = format!("k{n}");
         let bytes = noise(n as u64, len);
         let reply = c.put(&key, &bytes).await.unwrap();
@@ -106,11 +108,7 @@ async fn wrong_lengths_and_digests_commit_nothing() {
         assert!(matches!(refused(&c, expecting(wrong)).await, GatewayError::DigestMismatch { .. }));
     }
     let right = checksum_of(ChecksumAlgorithm::Crc64Nvme, b"abc");
-    let checksum = Checksum {
-        algorithm: ChecksumAlgorithm::Crc64Nvme,
-        kind: ChecksumType::FullObject,
-        value: right,
-    };
+    let checksum = Checksum { algorithm: ChecksumAlgorithm::Crc64Nvme, kind: ChecksumType::FullObject, value: right };
     let expected = ExpectedDigests { checksums: vec![checksum.clone()], ..Default::default() };
     let body = BodyRequest { expected, ..BodyRequest::from_bytes(Bytes::from_static(b"abc")) };
     let reply = put_object(&c.gw, put_request("k", body)).await.unwrap();
@@ -144,19 +142,15 @@ async fn preconditions_missing_things_and_limits() {
     put_object(&c.gw, with(Precondition::Absent)).await.unwrap();
     let error = put_object(&c.gw, with(Precondition::Absent)).await.unwrap_err();
     assert!(matches!(error, GatewayError::PreconditionFailed));
-    let elsewhere = crate::api::PutRequest {
-        bucket: "nowhere".into(),
-        ..put_request("k", BodyRequest::from_bytes(bytes.clone()))
-    };
+    let elsewhere =
+        crate::api::PutRequest { bucket: "nowhere".into(), ..put_request("k", BodyRequest::from_bytes(bytes.clone())) };
     assert!(matches!(put_object(&c.gw, elsewhere).await, Err(GatewayError::NoSuchBucket { .. })));
     let long = "x".repeat(1025);
     assert!(matches!(c.put(&long, &bytes).await, Err(GatewayError::KeyTooLong { .. })));
     let huge = BodyRequest { declared_len: Some(6 << 30), ..BodyRequest::from_bytes(Bytes::new()) };
     assert!(matches!(put_object(&c.gw, put_request("k", huge)).await, Err(GatewayError::EntityTooLarge { .. })));
-    let other = VersionSelector::Id(stele_types::ids::VersionId {
-        commit_seq: stele_types::ids::CommitSeq(0),
-        nonce: 0,
-    });
+    let other =
+        VersionSelector::Id(stele_types::ids::VersionId { commit_seq: stele_types::ids::CommitSeq(0), nonce: 0 });
     let get = GetRequest { version: other, ..GetRequest::current("b", "k") };
     assert!(matches!(get_object(&c.gw, get).await, Err(GatewayError::NoSuchVersion)));
 }
@@ -167,13 +161,9 @@ async fn listing_deletion_and_buckets() {
     for key in ["a", "b", "c"] {
         c.put(key, &noise(1, 10)).await.unwrap();
     }
-    let item = |key: &str| DeleteOne {
-        key: key.into(),
-        version: VersionSelector::Current,
-        precondition: Precondition::None,
-    };
-    let request =
-        DeleteRequest { bucket: "b".into(), items: vec![item("b"), item("no")], origin: Origin::default() };
+    let item =
+        |key: &str| DeleteOne { key: key.into(), version: VersionSelector::Current, precondition: Precondition::None };
+    let request = DeleteRequest { bucket: "b".into(), items: vec![item("b"), item("no")], origin: Origin::default() };
     let deleted = delete_objects(&c.gw, request).await.unwrap();
     assert!(deleted[0].as_ref().unwrap().removed.is_some() && deleted[1].as_ref().unwrap().removed.is_none());
     let page = list_keys(&c.gw, "b", ListQuery { max: 10, ..ListQuery::default() }).await.unwrap();

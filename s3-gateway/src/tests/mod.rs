@@ -90,9 +90,7 @@ fn map_of(scheme: &str, drives: u8) -> ClusterMap {
         id: PgId(u32::from(id)),
         epoch: PgEpoch(1),
         scheme,
-        slots: (0..scheme.shards() as u8)
-            .map(|s| Slot { drive: drive((s + id) % drives), incoming: None })
-            .collect(),
+        slots: (0..scheme.shards() as u8).map(|s| Slot { drive: drive((s + id) % drives), incoming: None }).collect(),
     };
     ClusterMap {
         cluster: None,

@@ -21,18 +21,17 @@ struct Case {
 fn case() -> impl Strategy<Value = Case> {
     let bodies = prop::collection::vec((body_len(), any::<u64>()), 1..5);
     let ranges = prop::collection::vec((0.0f64..1.0, 0.0f64..1.0), 1..4);
-    (bodies, ranges, [(0u8..6, any::<bool>()), (0u8..6, any::<bool>())])
-        .prop_map(|(bodies, ranges, broken)| Case { bodies, ranges, broken })
+    (bodies, ranges, [(0u8..6, any::<bool>()), (0u8..6, any::<bool>())]).prop_map(|(bodies, ranges, broken)| Case {
+        bodies,
+        ranges,
+        broken,
+    })
 }
 
 async fn holds(case: Case) {
     let c = cluster_with(small_config(), "rs-4-2", 6).await;
-    let bodies: Vec<(String, Bytes)> = case
-        .bodies
-        .iter()
-        .enumerate()
-        .map(|(n, (len, seed))| (format!("k{n}"), noise(*seed, *len)))
-        .collect();
+    let bodies: Vec<(String, Bytes)> =
+        case.bodies.iter().enumerate().map(|(n, (len, seed))| (format!("k{n}"), noise(*seed, *len))).collect();
     futures::future::join_all(bodies.iter().map(|(key, bytes)| async { c.put(key, bytes).await.unwrap() })).await;
     for (n, lies) in case.broken {
         let drive = c.drives[usize::from(n)];

@@ -6,9 +6,7 @@ use stele_rpc::meta::Origin;
 use stele_types::object::{Checksum, ChecksumAlgorithm, ChecksumType, Part, Precondition, StoredHeaders, Upload};
 
 use super::{Cluster, body_in_pieces, cluster, noise};
-use crate::api::{
-    BodyRequest, ByteRange, CompleteRequest, CreateUploadRequest, ListedPart, PartRequest, UploadRef,
-};
+use crate::api::{BodyRequest, ByteRange, CompleteRequest, CreateUploadRequest, ListedPart, PartRequest, UploadRef};
 use crate::digests::checksum_of;
 use crate::error::GatewayError;
 use crate::list::list_parts;
@@ -81,10 +79,7 @@ async fn parts_become_one_object_with_composite_etag_and_checksum() {
         assert_eq!(done.attributes.checksums, [Checksum { algorithm, kind, value }]);
         assert_eq!(c.get("k").await.unwrap(), bytes);
         assert_eq!(c.get_range("k", Some(ByteRange::Part(2))).await.unwrap(), whole[1]);
-        assert!(matches!(
-            list_parts(&c.gw, &at(&upload), 0, 10).await,
-            Err(GatewayError::NoSuchUpload)
-        ));
+        assert!(matches!(list_parts(&c.gw, &at(&upload), 0, 10).await, Err(GatewayError::NoSuchUpload)));
     }
 }
 

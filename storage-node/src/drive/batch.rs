@@ -151,12 +151,19 @@ impl Batch {
     }
 
     /// Items said for the first time: they get the sequence of their record.
-    fn fresh(&mut self, kind: ListKind, epoch: Epoch, packs: Vec<PackId>, sequence: &mut Sequencer) -> Result<(), RpcError> {
+    fn fresh(
+        &mut self,
+        kind: ListKind,
+        epoch: Epoch,
+        packs: Vec<PackId>,
+        sequence: &mut Sequencer,
+    ) -> Result<(), RpcError> {
         for packs in packs.chunks(LIST_ITEMS_MAX) {
             let at = sequence.next();
             let items = packs.iter().map(|pack| ListItem { pack: *pack, epoch, at }).collect();
             let body = RecordBody::List(kind, items);
-            let rows = self.push(&RecordHeader { drive: self.drive, segment: self.segment, sequence: at, body }, None)?;
+            let rows =
+                self.push(&RecordHeader { drive: self.drive, segment: self.segment, sequence: at, body }, None)?;
             self.learned.extend(rows.into_iter().map(Learned::Row));
         }
         Ok(())
@@ -173,7 +180,8 @@ impl Batch {
     }
 
     fn push(&mut self, header: &RecordHeader, payload: Option<Bytes>) -> Result<Vec<Row>, RpcError> {
-        let malformed = |e: SegmentFormatError| RpcError::new(Code::Malformed, format!("can't be stored as a record: {e}"));
+        let malformed =
+            |e: SegmentFormatError| RpcError::new(Code::Malformed, format!("can't be stored as a record: {e}"));
         let bytes = header.encode().map_err(malformed)?;
         let header_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let rows = Row::of_record(header, self.segment, self.end, header_len);

@@ -304,9 +304,7 @@ impl Index {
     pub(crate) fn still_matters(&self, kind: ListKind, item: &ListItem, buried_here: u32) -> bool {
         let Some(entry) = self.packs.get(&item.pack) else { return self.incomplete && kind == ListKind::Delete };
         match kind {
-            ListKind::Delete => {
-                item.at == entry.deleted_at && (self.incomplete || entry.buried > buried_here)
-            }
+            ListKind::Delete => item.at == entry.deleted_at && (self.incomplete || entry.buried > buried_here),
             ListKind::Touch => !entry.shards.is_empty() && item.at > entry.deleted_at && item.epoch == entry.touched,
             ListKind::Condemn | ListKind::Pardon => !entry.shards.is_empty() && item.at == entry.judged_at,
         }

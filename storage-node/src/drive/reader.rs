@@ -74,7 +74,10 @@ fn corrupt(shared: &Shared, pack: PackId, at: &ShardAt) -> RpcError {
     shared.index_mut().mark_corrupt(pack, at);
     let place = format!("segment {} at {}", at.segment, at.offset);
     tracing::error!(drive = %shared.name, %pack, shard = at.shard, %place, "stored bytes fail their CRC");
-    RpcError::new(Code::ShardCorrupt, format!("drive {}: pack {pack} in {place} fails its CRC; read other shards", shared.name))
+    RpcError::new(
+        Code::ShardCorrupt,
+        format!("drive {}: pack {pack} in {place} fails its CRC; read other shards", shared.name),
+    )
 }
 
 /// Runs `read` on the current place of a record, again if the record moved meanwhile.

@@ -65,7 +65,8 @@ fn choose(index: &Index, config: &ReclaimConfig) -> Choice {
     // Below a least amount nothing is gained by moving data about.
     let too_much = garbage >= config.garbage_bytes_min
         && garbage.saturating_mul(100) > index.bytes().0.saturating_mul(u64::from(config.garbage_percent_max));
-    let emptiest = index.segments().filter(|(_, s)| s.due(index.removed_segments())).min_by_key(|(number, s)| (share(s), *number));
+    let emptiest =
+        index.segments().filter(|(_, s)| s.due(index.removed_segments())).min_by_key(|(number, s)| (share(s), *number));
     let worth = |s: &SegmentAccount| s.written.saturating_sub(s.live) >= config.garbage_bytes_min;
     let active = index.segments().find(|(_, s)| !s.sealed && worth(s));
     let active_share = active.map(|(_, s)| share(&s)).filter(|s| *s < u64::from(config.live_percent_min));

@@ -59,11 +59,18 @@ impl Window<'_> {
 }
 
 enum Found {
-    Record { rows: Vec<Row>, len: u64 },
+    Record {
+        rows: Vec<Row>,
+        len: u64,
+    },
     /// A valid header whose payload is not what was written.
-    Damaged { len: u64 },
+    Damaged {
+        len: u64,
+    },
     /// No record; explained if the block is zero or the segment's own header.
-    Nothing { explained: bool },
+    Nothing {
+        explained: bool,
+    },
 }
 
 /// Reads the whole segment.

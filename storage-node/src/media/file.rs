@@ -56,7 +56,9 @@ impl FileMedia {
 
     fn dir(&self) -> Result<Arc<OwnedFd>, MediaError> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.clone().ok_or_else(|| MediaError::new(MediaErrorKind::Locked, "use", self.name(), "the directory is not locked by us"))
+        held.clone().ok_or_else(|| {
+            MediaError::new(MediaErrorKind::Locked, "use", self.name(), "the directory is not locked by us")
+        })
     }
 
     fn failed(&self, op: &'static str, name: &str, errno: Errno) -> MediaError {
@@ -114,7 +116,8 @@ impl Media for FileMedia {
 
     async fn lock(&self) -> Result<(), MediaError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(&self.path, flags, Mode::empty()).map_err(|e| self.failed("open directory", "", e))?;
+        let dir =
+            rustix::fs::open(&self.path, flags, Mode::empty()).map_err(|e| self.failed("open directory", "", e))?;
         rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).map_err(|e| self.failed("lock", "", e))?;
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(dir));
         Ok(())

@@ -86,7 +86,8 @@ impl Ledger {
 }
 
 fn config() -> DriveConfig {
-    let reclaim = ReclaimConfig { interval: Duration::from_millis(7), garbage_bytes_min: 100_000, ..ReclaimConfig::default() };
+    let reclaim =
+        ReclaimConfig { interval: Duration::from_millis(7), garbage_bytes_min: 100_000, ..ReclaimConfig::default() };
     DriveConfig { reclaim, ..small_drive() }
 }
 

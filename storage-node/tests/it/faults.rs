@@ -79,7 +79,6 @@ fn a_dead_device_is_noticed() {
     });
 }
 
-
 #[test]
 fn a_full_drive_refuses_stores_but_deletes_and_then_stores_again() {
     let limited = DriveConfig { capacity_bytes: Some(8 * MIB), ..small_drive() };

@@ -98,7 +98,9 @@ fn ranges_are_exact_and_bounded() {
         let pack = test_pack(1, 900_000);
         world.store(&pack).await.unwrap();
         let len = pack.shard.len();
-        for (offset, want) in [(0, 1), (65_535, 2), (0, len), (len - 1, 1), (131_072, 65_536), (70_000, 500_000), (len, 0)] {
+        for (offset, want) in
+            [(0, 1), (65_535, 2), (0, len), (len - 1, 1), (131_072, 65_536), (70_000, 500_000), (len, 0)]
+        {
             let bytes = world.read(&pack, offset, want).await.unwrap();
             assert_eq!(bytes, pack.shard.slice(offset..offset + want), "{offset}+{want}");
         }

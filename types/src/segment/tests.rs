@@ -82,11 +82,7 @@ fn golden_bytes_do_not_move() {
         cluster: ClusterId::from_bytes([2; 16]),
         number: SegmentNumber(3),
     };
-    let found = [
-        hash(&shard().encode().unwrap()),
-        hash(&list().encode().unwrap()),
-        hash(&segment.encode()),
-    ];
+    let found = [hash(&shard().encode().unwrap()), hash(&list().encode().unwrap()), hash(&segment.encode())];
     assert_eq!(found, ["d76598966bedddab", "cbf9ec065217ccfd", "376fecf26aa6311a"]);
 }
 

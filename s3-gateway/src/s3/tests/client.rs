@@ -1,7 +1,6 @@
 //! A client that writes requests byte by byte: signs what it is told to sign and sends what it is
 //! told to send, right or wrong.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use sha2::{Digest as _, Sha256};
@@ -72,25 +71,22 @@ impl Ask {
     fn bytes(&self, host: SocketAddr) -> Vec<u8> {
         let payload = self.payload.map_or_else(|| hex::encode(Sha256::digest(&self.body)), str::to_owned);
         let stamp = stamp(self.ahead);
-        let mut signed = vec![
-            ("host", host.to_string()),
-            ("x-amz-content-sha256", payload.clone()),
-            ("x-amz-date", stamp.clone()),
-        ];
+        let mut signed =
+            vec![("host", host.to_string()), ("x-amz-content-sha256", payload.clone()), ("x-amz-date", stamp.clone())];
         signed.extend(self.headers.iter().cloned());
         signed.sort();
         let mut head = format!("{} {}{}{} HTTP/1.1\r\n", self.method, self.path, self.question_mark(), self.query);
         for (name, value) in signed.iter().chain(&self.late) {
-            let _ = write!(head, "{name}: {value}\r\n");
+            head += &format!("{name}: {value}\r\n");
         }
         if let Some(length) = self.length.unwrap_or(Some(self.body.len())) {
-            let _ = write!(head, "content-length: {length}\r\n");
+            head += &format!("content-length: {length}\r\n");
         }
         if let Some(secret) = self.secret {
             let authorization = self.authorization(secret, &stamp, &signed, &payload);
-            let _ = write!(head, "authorization: {authorization}\r\n");
+            head += &format!("authorization: {authorization}\r\n");
         }
-        let _ = write!(head, "connection: close\r\n\r\n");
+        head += "connection: close\r\n\r\n";
         [head.as_bytes(), &self.body].concat()
     }
 
@@ -122,7 +118,7 @@ impl Ask {
         }
         let mut bytes = Vec::new();
         // A refused request may end with a reset behind its answer.
-        let _ = stream.read_to_end(&mut bytes).await;
+        stream.read_to_end(&mut bytes).await.ok();
         Answer::parse(&bytes)
     }
 }

@@ -126,7 +126,9 @@ impl MediaFile for SegmentFile {
     }
 
     async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, MediaError> {
-        if len >= DIRECT_READ_MIN && let Some(fd) = self.direct() {
+        if len >= DIRECT_READ_MIN
+            && let Some(fd) = self.direct()
+        {
             let start = align_down(offset);
             let skip = usize::try_from(offset - start).unwrap_or(SEGMENT_ALIGN);
             let span = usize::try_from(align_up((skip + len) as u64)).unwrap_or(usize::MAX);
