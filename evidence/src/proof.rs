@@ -234,7 +234,8 @@ mod tests {
         for new in (0..=300u64).filter(|n| *n < 70 || n % 23 == 0 || (250..260).contains(n)) {
             for old in 0..=new {
                 let proof = consistency(&tiles, old, new).unwrap();
-                let expected = if old > 0 { reference::subproof(at(old), &leaves[..at(new)], true) } else { Vec::new() };
+                let expected =
+                    if old > 0 { reference::subproof(at(old), &leaves[..at(new)], true) } else { Vec::new() };
                 assert_eq!(proof, expected, "{old} to {new}");
                 assert_eq!(verify_consistency(head(old), head(new), &proof), Ok(()), "{old} to {new}");
                 hostile_consistency(head(old), head(new), &proof);

@@ -31,9 +31,7 @@ pub enum Event {
 
 impl Event {
     fn from_number(number: u64) -> Option<Self> {
-        [Self::Put, Self::DeleteMarker, Self::Delete, Self::Overwrite]
-            .into_iter()
-            .find(|event| *event as u64 == number)
+        [Self::Put, Self::DeleteMarker, Self::Delete, Self::Overwrite].into_iter().find(|event| *event as u64 == number)
     }
 }
 
@@ -121,12 +119,8 @@ fn hmac(key: &[u8; 32], data: &[u8]) -> [u8; 32] {
 impl Record {
     /// The one encoding of this record.
     pub fn encode(&self) -> Vec<u8> {
-        let optional = [
-            self.root.is_some(),
-            self.previous.is_some(),
-            self.body_hash.is_some(),
-            !self.digests.is_empty(),
-        ];
+        let optional =
+            [self.root.is_some(), self.previous.is_some(), self.body_hash.is_some(), !self.digests.is_empty()];
         let mut w = Writer::new();
         w.map(13 + optional.iter().filter(|present| **present).count() as u64);
         let mut field = |number: u64, write: &mut dyn FnMut(&mut Writer)| {

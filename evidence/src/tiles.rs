@@ -66,9 +66,7 @@ fn subtree<S: TileSource>(source: &S, height: u32, index: u64) -> Result<Hash, T
     let first = index.checked_mul(span).ok_or(TileError::OutOfRange)?;
     let tile_index = first / TILE_WIDTH as u64;
     let missing = TileError::Missing { level, index: tile_index };
-    let tile = source
-        .tile(level, tile_index)
-        .map_err(|error| TileError::Source { level, index: tile_index, error })?;
+    let tile = source.tile(level, tile_index).map_err(|error| TileError::Source { level, index: tile_index, error })?;
     let start = usize::try_from(first % TILE_WIDTH as u64).map_err(|_| TileError::OutOfRange)?;
     let span = usize::try_from(span).map_err(|_| TileError::OutOfRange)?;
     tile.get(start..start + span).and_then(complete_root).ok_or(missing)

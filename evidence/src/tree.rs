@@ -96,11 +96,8 @@ pub(crate) mod reference {
             return Vec::new();
         }
         let (left, right) = leaves.split_at(split(leaves.len()));
-        let (mut below, sibling) = if m < left.len() {
-            (path(m, left), root(right))
-        } else {
-            (path(m - left.len(), right), root(left))
-        };
+        let (mut below, sibling) =
+            if m < left.len() { (path(m, left), root(right)) } else { (path(m - left.len(), right), root(left)) };
         below.push(sibling);
         below
     }
@@ -128,7 +125,8 @@ mod tests {
     /// The eight inputs of the Certificate Transparency reference tests and their roots.
     #[test]
     fn known_vectors() {
-        let inputs = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
+        let inputs =
+            ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
         let roots = [
             "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
             "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
@@ -139,10 +137,7 @@ mod tests {
             "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
             "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
         ];
-        assert_eq!(
-            hex::encode(empty_root()),
-            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        );
+        assert_eq!(hex::encode(empty_root()), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         let mut edge = Edge::default();
         assert_eq!(edge.root(), empty_root());
         for (input, root) in inputs.iter().zip(roots) {

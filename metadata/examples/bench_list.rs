@@ -2,7 +2,11 @@
 //! process, on real files, without raft: what the rows and the code cost. Run it with
 //! `cargo run --release -p stele-metadata --example bench_list`.
 
-#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints, and measures with the real clock")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints, and measures with the real clock"
+)]
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -158,7 +162,8 @@ impl Bench {
 fn spread(n: u64) -> [u8; 32] {
     let mut out = [0; 32];
     for (at, chunk) in out.chunks_mut(8).enumerate() {
-        let mixed = (n + at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed =
+            (n + at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         chunk.copy_from_slice(&mixed.to_be_bytes());
     }
     out

@@ -312,8 +312,8 @@ pub fn tile(level: u8, index: u64) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::test_runner::RngSeed;
     use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
+    use proptest::test_runner::RngSeed;
 
     use super::*;
 

@@ -160,7 +160,8 @@ impl ModelFile {
 
     fn change(&self, change: Change) -> io::Result<()> {
         self.with(|disk| {
-            let used: usize = disk.files.iter().filter(|(name, _)| **name != self.name).map(|(_, f)| f.seen.len()).sum();
+            let used: usize =
+                disk.files.iter().filter(|(name, _)| **name != self.name).map(|(_, f)| f.seen.len()).sum();
             let capacity = disk.capacity;
             let file = disk.files.get_mut(&self.name).ok_or(io::ErrorKind::NotFound)?;
             let len = match &change {

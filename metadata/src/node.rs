@@ -70,21 +70,14 @@ impl MetadataNode {
             executor: config.executor,
         };
         let (state, cache) = (storage.state, config.state_cache_bytes);
-        let opened = config
-            .executor
-            .blocking(move || Ok::<_, OpenError>(Arc::new(RedbKv::open(state, cache)?)))
-            .await?;
+        let opened =
+            config.executor.blocking(move || Ok::<_, OpenError>(Arc::new(RedbKv::open(state, cache)?))).await?;
         let kv: Arc<dyn MetaKv> = opened?;
         let log = LogStore::open(log_backend, tuning)?;
         let (report, progress) = watch::channel(0);
         let state_machine = StateMachine::open(Arc::clone(&kv), config.options, config.executor, report)?;
-        let parts = GroupParts {
-            node: config.node.0,
-            log,
-            state_machine,
-            progress,
-            snapshot_every: config.snapshot_every,
-        };
+        let parts =
+            GroupParts { node: config.node.0, log, state_machine, progress, snapshot_every: config.snapshot_every };
         let group = Group::start(parts).await?;
         group.ready(config.ready_timeout).await?;
         Ok(Arc::new(Self { group, kv, clock, metrics: MetadataMetrics::default(), log_syncs }))

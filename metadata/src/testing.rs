@@ -124,7 +124,13 @@ impl Draws {
     }
 
     /// Completes an upload whose parts are given as the service returned them.
-    pub(crate) fn complete(&mut self, guard: WriteGuard, key: &str, upload: UploadId, parts: &[Part]) -> CompleteUpload {
+    pub(crate) fn complete(
+        &mut self,
+        guard: WriteGuard,
+        key: &str,
+        upload: UploadId,
+        parts: &[Part],
+    ) -> CompleteUpload {
         let mut put = self.put(guard, key);
         let entries: Vec<ChunkEntry> = parts
             .iter()
@@ -271,7 +277,12 @@ impl Machine {
         self.read(&MetaRequest::Resolve { range: range(bucket), key: key.to_owned(), version })
     }
 
-    pub(crate) fn page(&self, bucket: BucketId, query: ListQuery, versions: bool) -> stele_rpc::meta::ListPage<ListedKey> {
+    pub(crate) fn page(
+        &self,
+        bucket: BucketId,
+        query: ListQuery,
+        versions: bool,
+    ) -> stele_rpc::meta::ListPage<ListedKey> {
         let range = range(bucket);
         let request =
             if versions { MetaRequest::ListVersions { range, query } } else { MetaRequest::List { range, query } };

@@ -169,7 +169,8 @@ impl World {
             ..NodeConfig::new(storage_node(node), self.cluster)
         };
         let mine = (0..DRIVES).filter(|drive| node_of_drive(*drive) == node);
-        let specs = mine.map(|drive| DriveSpec { media: self.drive(drive).media(), expect: Some(self.drive_ids[drive]) });
+        let specs =
+            mine.map(|drive| DriveSpec { media: self.drive(drive).media(), expect: Some(self.drive_ids[drive]) });
         let service = StorageNode::open(config, specs.collect(), Executor::Tasks, Metrics::default()).await;
         let alive = Arc::new(AtomicBool::new(true));
         self.net().bind(storage_node(node), Arc::clone(&service) as Arc<_>);

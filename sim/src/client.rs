@@ -240,7 +240,9 @@ impl Client {
         let answer = self.ask(gateway, put::put_object(&gateway.gateway, request).boxed()).await;
         if spoiled {
             if let Answer::Ok(_) = &answer {
-                self.env.findings.add("I-2", format_args!("c{}: a body that differs from its digest was stored", self.id));
+                self.env
+                    .findings
+                    .add("I-2", format_args!("c{}: a body that differs from its digest was stored", self.id));
             }
             self.env.history.void(&token);
             self.env.trace.line(format_args!("c{} {}", self.id, outcome(&answer)));
@@ -269,11 +271,8 @@ impl Client {
             version: VersionSelector::Current,
             precondition: Precondition::None,
         };
-        let request = DeleteRequest {
-            bucket: BUCKET.to_owned(),
-            items: keys.iter().map(item).collect(),
-            origin: self.origin(),
-        };
+        let request =
+            DeleteRequest { bucket: BUCKET.to_owned(), items: keys.iter().map(item).collect(), origin: self.origin() };
         let tokens: Vec<OpToken> = keys.iter().map(|key| self.begin(*key, "delete", Effect::Delete)).collect();
         match self.ask(gateway, delete::delete_objects(&gateway.gateway, request).boxed()).await {
             Answer::Ok(outcomes) => {

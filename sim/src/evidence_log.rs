@@ -82,7 +82,11 @@ fn replay(rows: &dyn KvRead, env: &Env, status: &MetaStatus) -> KvResult<Vec<Str
         }
     }
     if edge.size() != status.log_size || edge.root() != status.log_root {
-        replay.wrong.push(format!("{} records give another root than the log of {} entries", edge.size(), status.log_size));
+        replay.wrong.push(format!(
+            "{} records give another root than the log of {} entries",
+            edge.size(),
+            status.log_size
+        ));
     }
     replay.compare_with_clients(env);
     Ok(replay.wrong)
@@ -107,12 +111,18 @@ impl Replay {
                 }
                 key.current = Some((record.version, etag.clone()));
                 if let Some(first) = self.created.insert(etag.clone(), index) {
-                    self.wrong.push(format!("the value {etag} of {:?} was created twice: records {first} and {index}", record.key));
+                    self.wrong.push(format!(
+                        "the value {etag} of {:?} was created twice: records {first} and {index}",
+                        record.key
+                    ));
                 }
             }
             Event::Delete | Event::Overwrite => {
                 if key.current.take().is_none_or(|(current, _)| current != record.version) {
-                    self.wrong.push(format!("record {index} removes {} of {:?}, which is not there", record.version, record.key));
+                    self.wrong.push(format!(
+                        "record {index} removes {} of {:?}, which is not there",
+                        record.version, record.key
+                    ));
                 }
             }
             Event::DeleteMarker => self.wrong.push(format!("record {index}: a delete marker without versioning")),
@@ -124,7 +134,9 @@ impl Replay {
         for Commit { key, id, log_index } in env.commits() {
             match self.by_index.get(&log_index) {
                 Some((Event::Put, logged, version)) if *logged == key && *version == id => {}
-                other => self.wrong.push(format!("{key:?}: the commit {id} was told record {log_index}, which is {other:?}")),
+                other => {
+                    self.wrong.push(format!("{key:?}: the commit {id} was told record {log_index}, which is {other:?}"))
+                }
             }
         }
         for (key, log) in &self.keys {

@@ -195,17 +195,9 @@ mod tests {
 
     #[test]
     fn stale_reads_are_found() {
-        assert!(!holds(&[
-            op(0, 1, Effect::Write(A)),
-            op(2, 3, Effect::Write(B)),
-            op(4, 5, Effect::Read(Some(A))),
-        ]));
+        assert!(!holds(&[op(0, 1, Effect::Write(A)), op(2, 3, Effect::Write(B)), op(4, 5, Effect::Read(Some(A))),]));
         assert!(!holds(&[op(0, 1, Effect::Write(A)), op(4, 5, Effect::Read(None))]));
-        assert!(!holds(&[
-            op(0, 9, Effect::Write(A)),
-            op(1, 2, Effect::Read(Some(A))),
-            op(3, 4, Effect::Read(None)),
-        ]));
+        assert!(!holds(&[op(0, 9, Effect::Write(A)), op(1, 2, Effect::Read(Some(A))), op(3, 4, Effect::Read(None)),]));
     }
 
     #[test]

@@ -130,13 +130,21 @@ impl SimNet {
     /// Cuts or mends the way between two nodes, one direction.
     pub fn set_cut(&self, from: NodeId, to: NodeId, cut: bool) {
         let mut cuts = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
-        if cut { cuts.insert((from, to)) } else { cuts.remove(&(from, to)) };
+        if cut {
+            cuts.insert((from, to))
+        } else {
+            cuts.remove(&(from, to))
+        };
     }
 
     /// Stops a process before its next call, or lets it go on, as SIGSTOP and SIGCONT do.
     pub fn set_frozen(&self, node: NodeId, frozen: bool) {
         self.frozen.send_modify(|nodes| {
-            if frozen { nodes.insert(node) } else { nodes.remove(&node) };
+            if frozen {
+                nodes.insert(node)
+            } else {
+                nodes.remove(&node)
+            };
         });
     }
 
@@ -151,8 +159,8 @@ impl SimNet {
     }
 
     fn freeze_if_due(&self, node: NodeId, message: &Message) {
-        let due = is_commit(message)
-            && self.freeze_at_commit.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+        let due =
+            is_commit(message) && self.freeze_at_commit.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
         if due {
             self.trace.line(format_args!("net {node} freezes before {}", message_name(message)));
             self.set_frozen(node, true);
@@ -274,10 +282,9 @@ impl SimTransport {
 /// The command makes packs referenced.
 fn is_commit(message: &Message) -> bool {
     match message {
-        Message::Meta(MetaRequest::Command(envelope)) => matches!(
-            envelope.command,
-            Command::PutVersion(_) | Command::CompleteUpload(_) | Command::PutPart { .. }
-        ),
+        Message::Meta(MetaRequest::Command(envelope)) => {
+            matches!(envelope.command, Command::PutVersion(_) | Command::CompleteUpload(_) | Command::PutPart { .. })
+        }
         Message::Meta(_) | Message::Storage(_) => false,
     }
 }

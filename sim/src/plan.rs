@@ -186,7 +186,8 @@ impl Plan {
     }
 
     fn net(rng: &SimRng) -> NetFaults {
-        let rate = |rng: &SimRng, max: u64| if rng.chance(500) { u32::try_from(rng.below(max)).unwrap_or(0) } else { 0 };
+        let rate =
+            |rng: &SimRng, max: u64| if rng.chance(500) { u32::try_from(rng.below(max)).unwrap_or(0) } else { 0 };
         NetFaults {
             delay_micros: rng.between(200, 20_000),
             drop_request: rate(rng, 30),

@@ -104,7 +104,10 @@ impl Client {
                 "I-2",
                 format_args!(
                     "c{} read {:?} value {} from {first}: {} bytes of {len} expected, and they differ or are short",
-                    self.id, KEYS[key], value.0, bytes.len()
+                    self.id,
+                    KEYS[key],
+                    value.0,
+                    bytes.len()
                 ),
             );
         }
@@ -165,7 +168,9 @@ impl Client {
                 break;
             }
             if page.next_after.is_none() || page.next_after <= last {
-                self.env.findings.add("I-7", format_args!("a truncated page goes on behind {:?} after {last:?}", page.next_after));
+                self.env
+                    .findings
+                    .add("I-7", format_args!("a truncated page goes on behind {:?} after {last:?}", page.next_after));
                 break;
             }
             last.clone_from(&page.next_after);
@@ -178,7 +183,9 @@ impl Client {
         let names: Vec<&str> = listing.rows.iter().map(|row| row.key.as_str()).collect();
         self.env.trace.line(format_args!("c{} listed {names:?} {:?}", self.id, listing.common_prefixes));
         if !names.is_sorted_by(|a, b| a < b) || !listing.common_prefixes.is_sorted_by(|a, b| a < b) {
-            self.env.findings.add("I-7", format_args!("a listing is not in order: {names:?} {:?}", listing.common_prefixes));
+            self.env
+                .findings
+                .add("I-7", format_args!("a listing is not in order: {names:?} {:?}", listing.common_prefixes));
         }
         if let Some(foreign) = names.iter().find(|name| !KEYS.contains(name) || !name.starts_with(&query.prefix)) {
             self.env.findings.add("I-7", format_args!("a listing of {:?} has {foreign:?}", query.prefix));
@@ -193,7 +200,9 @@ impl Client {
                     Some(row) => match self.env.values.by_etag(&row.etag) {
                         Some(value) => Some(value),
                         None => {
-                            self.env.findings.add("I-7", format_args!("{key:?} is listed with a foreign ETag {}", row.etag));
+                            self.env
+                                .findings
+                                .add("I-7", format_args!("{key:?} is listed with a foreign ETag {}", row.etag));
                             continue;
                         }
                     },

@@ -4,8 +4,8 @@
 //! Then faults stop, everything late arrives, and all is read; then power is lost once more, drives
 //! are taken away up to what the scheme survives, and all is read again. At last the history is judged.
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::client::Client;
@@ -174,9 +174,8 @@ impl Run {
         self.world.net().set_faults(plan.net);
         let started = tokio::time::Instant::now();
         let share = plan.workload.operations / (1 + self.losses());
-        let clients: Vec<_> = (0..plan.workload.clients)
-            .map(|id| tokio::spawn(self.client(id, phase).run(share.max(4))))
-            .collect();
+        let clients: Vec<_> =
+            (0..plan.workload.clients).map(|id| tokio::spawn(self.client(id, phase).run(share.max(4)))).collect();
         let world = Arc::clone(&self.world);
         let faults = tokio::spawn(async move { world.faults_between(begin, end).await });
         if !last {

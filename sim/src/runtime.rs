@@ -59,12 +59,7 @@ impl Clock for SimClock {
 ///
 /// # Errors
 /// When the runtime cannot be built.
-pub fn run_phase<T>(
-    clock: &SimClock,
-    rng: &SimRng,
-    phase: u32,
-    main: impl Future<Output = T>,
-) -> std::io::Result<T> {
+pub fn run_phase<T>(clock: &SimClock, rng: &SimRng, phase: u32, main: impl Future<Output = T>) -> std::io::Result<T> {
     let runtime = build(&rng.stream(&format!("runtime {phase}")))?;
     let out = runtime.block_on(async {
         clock.begin_phase();
@@ -77,11 +72,7 @@ pub fn run_phase<T>(
 }
 
 fn build(rng: &SimRng) -> std::io::Result<Runtime> {
-    Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .rng_seed(RngSeed::from_bytes(&rng.key()))
-        .build()
+    Builder::new_current_thread().enable_time().start_paused(true).rng_seed(RngSeed::from_bytes(&rng.key())).build()
 }
 
 #[cfg(test)]

@@ -61,12 +61,8 @@ impl Client {
 
     async fn part(&self, gateway: &GatewayHandle, upload: &UploadRef, number: u16, bytes: Bytes) -> Option<ListedPart> {
         let len = bytes.len() as u64;
-        let request = PartRequest {
-            upload: upload.clone(),
-            number,
-            body: BodyRequest::from_bytes(bytes),
-            origin: self.origin(),
-        };
+        let request =
+            PartRequest { upload: upload.clone(), number, body: BodyRequest::from_bytes(bytes), origin: self.origin() };
         let answer = self.ask(gateway, multipart::upload_part(&gateway.gateway, request).boxed()).await;
         self.env.trace.line(format_args!("c{} part {number} of {len}: {}", self.id, outcome(&answer)));
         let Answer::Ok(part) = answer else { return None };

@@ -51,7 +51,11 @@ async fn read_key(reader: &Client, gateway: &GatewayHandle, key: usize, when: &s
 }
 
 /// The value of a key, read to its last byte.
-async fn read_once(env: &Arc<Env>, gateway: &GatewayHandle, key: &str) -> Result<Option<crate::content::ValueId>, String> {
+async fn read_once(
+    env: &Arc<Env>,
+    gateway: &GatewayHandle,
+    key: &str,
+) -> Result<Option<crate::content::ValueId>, String> {
     let reply = match get::get_object(&gateway.gateway, GetRequest::current(BUCKET, key)).await {
         Ok(reply) => reply,
         Err(GatewayError::NoSuchKey { .. }) => return Ok(None),

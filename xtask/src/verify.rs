@@ -58,7 +58,8 @@ fn after_build(steps: &mut Steps, extent: Extent) {
         succeed(test.args(ALL).args(["--", "sabotages::"]))
     });
     steps.run("S3 suite and bad input", || with_clients("loadtest/acceptance/suite.py", &[]));
-    steps.run("real input through four clients", || with_clients("loadtest/clients/real_input.py", &real_input(extent)));
+    steps
+        .run("real input through four clients", || with_clients("loadtest/clients/real_input.py", &real_input(extent)));
     steps.run("space comes back", || {
         let count = if extent == Extent::Full { "10000" } else { "1500" };
         with_clients("loadtest/acceptance/space.py", &["--operations".into(), count.into()])
@@ -95,7 +96,8 @@ fn with_clients(script: &str, words: &[String]) -> Result<Outcome> {
     if let Some(missing) = tools::missing_clients() {
         return Ok(Outcome::Lacks(missing));
     }
-    let name = script.rsplit('/').next().and_then(|file| file.strip_suffix(".py")).ok_or_else(|| anyhow!("{script}"))?;
+    let name =
+        script.rsplit('/').next().and_then(|file| file.strip_suffix(".py")).ok_or_else(|| anyhow!("{script}"))?;
     let work = root().join("target/acceptance").join(name);
     if work.exists() {
         std::fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;

@@ -81,7 +81,8 @@ impl<R: KvRead + ?Sized> TileSource for TileRows<'_, R> {
 
 pub(crate) fn edge_of(data: &DataRow) -> KvResult<Edge> {
     let peaks = data.log_edge.iter().map(|hash| hash.0).collect();
-    Edge::from_parts(data.log_size, peaks).ok_or_else(|| corrupt(&keyspace::DATA, "the log's edge does not fit its size"))
+    Edge::from_parts(data.log_size, peaks)
+        .ok_or_else(|| corrupt(&keyspace::DATA, "the log's edge does not fit its size"))
 }
 
 impl<'a> Batch<'a> {
@@ -93,16 +94,7 @@ impl<'a> Batch<'a> {
         let group = load(rows, &keyspace::GROUP)?.unwrap_or_default();
         let root = load(rows, &keyspace::ROOT)?.unwrap_or_default();
         let data = load(rows, &keyspace::DATA)?.unwrap_or_default();
-        Ok(Self {
-            rows,
-            options,
-            group,
-            root,
-            data,
-            log: None,
-            buckets: BTreeMap::new(),
-            leases: BTreeMap::new(),
-        })
+        Ok(Self { rows, options, group, root, data, log: None, buckets: BTreeMap::new(), leases: BTreeMap::new() })
     }
 
     /// Writes back what was decoded once.

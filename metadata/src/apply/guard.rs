@@ -29,7 +29,8 @@ impl Batch<'_> {
             return refuse(Code::Fenced, detail);
         }
         if guard.start_epoch > self.root.epoch {
-            let detail = format!("start epoch {} lies ahead of the current epoch {}", guard.start_epoch, self.root.epoch);
+            let detail =
+                format!("start epoch {} lies ahead of the current epoch {}", guard.start_epoch, self.root.epoch);
             return refuse(Code::Malformed, detail);
         }
         Ok(bucket)

@@ -11,8 +11,8 @@ mod guard;
 mod replies;
 mod root;
 
-pub use batch::{ApplyOptions, Batch, TileRows};
 pub(crate) use batch::edge_of;
+pub use batch::{ApplyOptions, Batch, TileRows};
 
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{Command, CommandEnvelope, MetaReply, Origin};
@@ -63,7 +63,11 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// The store failed; the batch must be dropped and the group stopped. A refusal is a reply.
-    pub fn apply(&mut self, proposed: UnixMillis, envelope: &CommandEnvelope) -> Result<Result<MetaReply, RpcError>, KvError> {
+    pub fn apply(
+        &mut self,
+        proposed: UnixMillis,
+        envelope: &CommandEnvelope,
+    ) -> Result<Result<MetaReply, RpcError>, KvError> {
         let now = self.advance_clock(proposed);
         let answer = match envelope.lease {
             Some(lease) => self.apply_under_lease(now, lease, envelope),

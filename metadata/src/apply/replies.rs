@@ -28,7 +28,8 @@ impl Batch<'_> {
             return refuse(Code::Malformed, format!("command {sequence} is below its own lowest open sequence"));
         }
         if sequence < row.lowest_sequence {
-            let detail = format!("the reply to command {sequence} of lease {lease} is forgotten: read the state instead");
+            let detail =
+                format!("the reply to command {sequence} of lease {lease} is forgotten: read the state instead");
             return refuse(Code::Forgotten, detail);
         }
         let key = keyspace::reply(lease, sequence);

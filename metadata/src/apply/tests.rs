@@ -164,7 +164,8 @@ fn a_delete_settles_each_item_by_itself() {
     let b = m.bucket("b");
     m.put(b, "a");
     m.put(b, "b");
-    let mut items: Vec<DeleteItem> = ["a", "missing", "", "b"].map(|key| m.draws.delete(key, VersionSelector::Current)).into();
+    let mut items: Vec<DeleteItem> =
+        ["a", "missing", "", "b"].map(|key| m.draws.delete(key, VersionSelector::Current)).into();
     items[3].precondition = Precondition::Matches(vec!["other".into()]);
     let Ok(MetaReply::Deleted(outcomes)) = m.run(Command::Delete { guard: guard(b, 1), items }) else { panic!() };
     assert!(outcomes[0].removed.is_some() && outcomes[0].removed_null);
@@ -186,7 +187,13 @@ fn a_wrong_nonce_deletes_nothing() {
     assert_eq!(code(m.resolve(b, "k", VersionSelector::Id(guessed))), Code::NoSuchVersion);
 }
 
-fn part(m: &mut Machine, b: stele_types::ids::BucketId, upload: UploadId, number: u16, len: u32) -> Result<Part, RpcError> {
+fn part(
+    m: &mut Machine,
+    b: stele_types::ids::BucketId,
+    upload: UploadId,
+    number: u16,
+    len: u32,
+) -> Result<Part, RpcError> {
     let (part, packs) = m.draws.part(number, len);
     match m.run(Command::PutPart { guard: guard(b, 1), key: "k".into(), upload, part, packs })? {
         MetaReply::Part(part) => Ok(*part),
@@ -275,7 +282,9 @@ fn aborted_uploads_leave_nothing() {
 fn staged_references_commit_or_go_with_the_fence() {
     let mut m = Machine::new();
     let b = m.bucket("b");
-    let rows = |m: &mut Machine| (0..5).map(|_| crate::testing::pack_row(PackId::from_bytes(m.draws.bytes()))).collect::<Vec<_>>();
+    let rows = |m: &mut Machine| {
+        (0..5).map(|_| crate::testing::pack_row(PackId::from_bytes(m.draws.bytes()))).collect::<Vec<_>>()
+    };
     let (kept, abandoned) = (rows(&mut m), rows(&mut m));
     let (owner, lost) = (OwnerId::from_bytes([1; 16]), OwnerId::from_bytes([2; 16]));
     m.run(Command::StageReferences { guard: guard(b, 1), owner, packs: kept.clone() }).unwrap();
@@ -381,7 +390,11 @@ fn cluster_map() {
     let drives: Vec<_> = (0..3).rev().map(drive).collect();
     let cluster = ClusterId::from_bytes([1; 16]);
     let map = crate::placement::initial_map(cluster, &drives, "rs-1-2".parse().unwrap()).unwrap();
-    let init = |cluster, map: &ClusterMap| Command::InitCluster { cluster, drives: drives.clone(), map: Box::new(map.clone()) };
+    let init = |cluster, map: &ClusterMap| Command::InitCluster {
+        cluster,
+        drives: drives.clone(),
+        map: Box::new(map.clone()),
+    };
     let state = |state| Command::SetDriveState { drive: DriveId::from_bytes([2; 16]), state, reason: "because".into() };
     assert_eq!(code(m.cluster(state(DriveState::Failed))), Code::NoSuchDrive);
     let mut strange = map.clone();

@@ -22,7 +22,9 @@ pub enum KvError {
         cause: String,
     },
     /// A row does not decode.
-    #[error("metadata store: a row of table {table:#04x} is damaged: {cause}; restore the node from its peers or a backup")]
+    #[error(
+        "metadata store: a row of table {table:#04x} is damaged: {cause}; restore the node from its peers or a backup"
+    )]
     Corrupt {
         /// Tag of the table.
         table: u8,

@@ -81,8 +81,7 @@ impl Client {
 }
 
 async fn exists(node: &MetadataNode, bucket: BucketId, key: &str) -> bool {
-    let request =
-        MetaRequest::Resolve { range: range(bucket), key: key.to_owned(), version: VersionSelector::Current };
+    let request = MetaRequest::Resolve { range: range(bucket), key: key.to_owned(), version: VersionSelector::Current };
     match node.answer(request).await {
         Ok(MetaReply::Version { .. }) => true,
         Err(error) if error.code == Code::NoSuchKey => false,
@@ -192,9 +191,7 @@ fn concurrent_commands_share_fsyncs() {
         let writers: Vec<_> = clients
             .into_iter()
             .enumerate()
-            .map(|(writer, mut client)| {
-                tokio::spawn(async move { client.put_ten(bucket, writer).await })
-            })
+            .map(|(writer, mut client)| tokio::spawn(async move { client.put_ten(bucket, writer).await }))
             .collect();
         for writer in writers {
             writer.await.unwrap();

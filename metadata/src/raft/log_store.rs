@@ -111,7 +111,11 @@ fn encode_entry(entry: &Entry) -> Vec<u8> {
 }
 
 fn decode_entry(index: u64, bytes: &[u8]) -> io::Result<Entry> {
-    let damaged = || io::Error::other(format!("raft log: entry {index} is damaged; remove this voter and add it anew under a new id"));
+    let damaged = || {
+        io::Error::other(format!(
+            "raft log: entry {index} is damaged; remove this voter and add it anew under a new id"
+        ))
+    };
     let (crc, body) = bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
     if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
         return Err(damaged());
@@ -206,8 +210,14 @@ impl LogStore {
         let counts = Arc::new(LogCounts::default());
         let (fatal, _) = watch::channel(None);
         let (queue, ops) = mpsc::channel(QUEUE);
-        let writer =
-            LogWriter { group: tuning.group, db, counts: Arc::clone(&counts), durable, fatal: fatal.clone(), committed: None };
+        let writer = LogWriter {
+            group: tuning.group,
+            db,
+            counts: Arc::clone(&counts),
+            durable,
+            fatal: fatal.clone(),
+            committed: None,
+        };
         let writer_ended = writer.start(ops, tuning.executor)?;
         let closer = LogCloser { shared: Arc::clone(&shared), writer_ended };
         Ok(OpenedLog { store: Self { shared, queue }, closer, counts, fatal })

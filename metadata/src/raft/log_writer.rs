@@ -31,12 +31,24 @@ pub(crate) type Fatal = Option<Arc<str>>;
 
 /// One change of the log.
 pub(super) enum WriteOp {
-    Append { entries: Vec<(u64, Vec<u8>)>, flushed: IOFlushed<TypeConfig> },
+    Append {
+        entries: Vec<(u64, Vec<u8>)>,
+        flushed: IOFlushed<TypeConfig>,
+    },
     /// Written by the next transaction that has another reason to be.
     Committed(Vec<u8>),
-    Vote { vote: Vec<u8>, done: oneshot::Sender<io::Result<()>> },
-    TruncateFrom { index: u64, done: oneshot::Sender<io::Result<()>> },
-    PurgeTo { index: u64, log_id: Vec<u8> },
+    Vote {
+        vote: Vec<u8>,
+        done: oneshot::Sender<io::Result<()>>,
+    },
+    TruncateFrom {
+        index: u64,
+        done: oneshot::Sender<io::Result<()>>,
+    },
+    PurgeTo {
+        index: u64,
+        log_id: Vec<u8>,
+    },
 }
 
 enum Waiter {
@@ -104,7 +116,8 @@ impl LogWriter {
     fn write(&mut self, ops: Vec<WriteOp>) {
         let (result, waiters, last) = self.write_all(ops);
         if let Err(error) = &result {
-            let text: Arc<str> = format!("the raft log can't be written: {error}; stop the process and check the drive").into();
+            let text: Arc<str> =
+                format!("the raft log can't be written: {error}; stop the process and check the drive").into();
             self.fatal.send_if_modified(|fatal| {
                 let first = fatal.is_none();
                 fatal.get_or_insert(text);

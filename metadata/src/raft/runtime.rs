@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
-use openraft::{AsyncRuntime, OptionalSend};
 use openraft::impls::TokioRuntime;
+use openraft::{AsyncRuntime, OptionalSend};
 use rand_core::{Rng as _, TryRng};
 
 thread_local! {

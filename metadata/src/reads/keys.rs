@@ -14,14 +14,17 @@ use crate::keyspace::{self, Tag};
 use crate::kv::{KvRead, KvResult};
 use crate::rows::{CurrentRow, KeyRow, VersionRow, corrupt, decode, load};
 
-fn selected(rows: &dyn KvRead, range: RangeRef, key: &str, version: VersionSelector) -> ReadResult<(CommitSeq, Option<u64>)> {
+fn selected(
+    rows: &dyn KvRead,
+    range: RangeRef,
+    key: &str,
+    version: VersionSelector,
+) -> ReadResult<(CommitSeq, Option<u64>)> {
     match version {
-        VersionSelector::Current => {
-            match CurrentRow::load(rows, &keyspace::named(Tag::Current, range.bucket, key))? {
-                Some(row) => Ok((row.id.commit_seq, Some(row.id.nonce))),
-                None => refuse(Code::NoSuchKey, format!("{key:?} does not exist")),
-            }
-        }
+        VersionSelector::Current => match CurrentRow::load(rows, &keyspace::named(Tag::Current, range.bucket, key))? {
+            Some(row) => Ok((row.id.commit_seq, Some(row.id.nonce))),
+            None => refuse(Code::NoSuchKey, format!("{key:?} does not exist")),
+        },
         VersionSelector::Null => {
             let row: KeyRow = load(rows, &keyspace::named(Tag::Key, range.bucket, key))?.unwrap_or_default();
             match row.null {
@@ -33,7 +36,12 @@ fn selected(rows: &dyn KvRead, range: RangeRef, key: &str, version: VersionSelec
     }
 }
 
-pub(super) fn resolve(rows: &dyn KvRead, range: RangeRef, key: &str, version: VersionSelector) -> ReadResult<MetaReply> {
+pub(super) fn resolve(
+    rows: &dyn KvRead,
+    range: RangeRef,
+    key: &str,
+    version: VersionSelector,
+) -> ReadResult<MetaReply> {
     admit(rows, range)?;
     let (seq, nonce) = selected(rows, range, key, version)?;
     let row_key = keyspace::version(range.bucket, key, seq);
@@ -59,7 +67,9 @@ fn packs_of(rows: &dyn KvRead, row_key: &[u8], version: &Version) -> KvResult<Ve
         Manifest::Paged { root, .. } => vec![root.page.pack],
     };
     named.dedup();
-    let row = |pack| load::<PackRow>(rows, &keyspace::pack(pack))?.ok_or_else(|| corrupt(row_key, format!("pack {pack} has no row")));
+    let row = |pack| {
+        load::<PackRow>(rows, &keyspace::pack(pack))?.ok_or_else(|| corrupt(row_key, format!("pack {pack} has no row")))
+    };
     named.iter().map(row).collect()
 }
 

@@ -14,7 +14,10 @@ use crate::rows::{RootRow, corrupt, load};
 
 pub(super) fn packs(rows: &dyn KvRead, packs: &[PackId]) -> ReadResult<MetaReply> {
     if packs.len() > ROWS_PER_CALL {
-        return refuse(Code::Malformed, format!("one call reads at most {ROWS_PER_CALL} packs, this one {}", packs.len()));
+        return refuse(
+            Code::Malformed,
+            format!("one call reads at most {ROWS_PER_CALL} packs, this one {}", packs.len()),
+        );
     }
     let mut found = Vec::with_capacity(packs.len());
     for pack in packs {
@@ -23,7 +26,13 @@ pub(super) fn packs(rows: &dyn KvRead, packs: &[PackId]) -> ReadResult<MetaReply
     Ok(MetaReply::Packs(found))
 }
 
-pub(super) fn referenced(rows: &dyn KvRead, pg: PgId, fence: Epoch, after: Option<&PackId>, max: u32) -> ReadResult<MetaReply> {
+pub(super) fn referenced(
+    rows: &dyn KvRead,
+    pg: PgId,
+    fence: Epoch,
+    after: Option<&PackId>,
+    max: u32,
+) -> ReadResult<MetaReply> {
     let root: RootRow = load(rows, &keyspace::ROOT)?.unwrap_or_default();
     if root.fence < fence {
         let detail = format!("the group is fenced at {} only, below {fence}: fence it first", root.fence);

@@ -51,7 +51,12 @@ fn prefix_delimiter_and_marker() {
     }
     type Case<'a> = (ListQuery, &'a [&'a str], &'a [&'a str], Option<&'a str>);
     let cases: &[Case<'_>] = &[
-        (query("", None, None, 100), &["a", "a/1", "a/2", "a/b/3", "ab", "b//x", "b/y", "c\0d", "c\u{1}", "z\u{10ffff}"], &[], None),
+        (
+            query("", None, None, 100),
+            &["a", "a/1", "a/2", "a/b/3", "ab", "b//x", "b/y", "c\0d", "c\u{1}", "z\u{10ffff}"],
+            &[],
+            None,
+        ),
         (query("", Some("/"), None, 100), &["a", "ab", "c\0d", "c\u{1}", "z\u{10ffff}"], &["a/", "b/"], None),
         (query("a/", Some("/"), None, 100), &["a/1", "a/2"], &["a/b/"], None),
         (query("a", Some("/"), None, 100), &["a", "ab"], &["a/"], None),
@@ -155,7 +160,10 @@ fn refusals() {
     let b = m.bucket("b");
     let code = |request| m.read(&request).unwrap_err().code;
     assert_eq!(code(MetaRequest::Bucket { name: "x".into() }), Code::NoSuchBucket);
-    assert_eq!(code(MetaRequest::List { range: range(BucketId(99)), query: query("", None, None, 1) }), Code::NoSuchBucket);
+    assert_eq!(
+        code(MetaRequest::List { range: range(BucketId(99)), query: query("", None, None, 1) }),
+        Code::NoSuchBucket
+    );
     let mut moved = range(b);
     moved.epoch = RangeEpoch(7);
     assert_eq!(code(MetaRequest::List { range: moved, query: query("", None, None, 1) }), Code::StaleRange);
@@ -164,12 +172,8 @@ fn refusals() {
     assert_eq!(code(resolve(VersionSelector::Null)), Code::NoSuchVersion);
     let id = stele_types::ids::VersionId { commit_seq: stele_types::ids::CommitSeq(1), nonce: 1 };
     assert_eq!(code(resolve(VersionSelector::Id(id))), Code::NoSuchVersion);
-    let referenced = MetaRequest::ReferencedPacks {
-        pg: PgId(0),
-        fence: stele_types::ids::Epoch(1),
-        after: None,
-        max: 10,
-    };
+    let referenced =
+        MetaRequest::ReferencedPacks { pg: PgId(0), fence: stele_types::ids::Epoch(1), after: None, max: 10 };
     assert_eq!(code(referenced), Code::SweepRefused);
     let packs = MetaRequest::Packs { packs: vec![PackId::from_bytes([9; 32])] };
     assert_eq!(m.read(&packs), Ok(MetaReply::Packs(Vec::new())));

@@ -13,7 +13,12 @@ use crate::keyspace::{self, Tag};
 use crate::kv::KvRead;
 use crate::rows::{UploadRow, corrupt, decode, load};
 
-pub(super) fn list(rows: &dyn KvRead, range: RangeRef, query: &ListQuery, after_upload: Option<UploadId>) -> ReadResult<MetaReply> {
+pub(super) fn list(
+    rows: &dyn KvRead,
+    range: RangeRef,
+    query: &ListQuery,
+    after_upload: Option<UploadId>,
+) -> ReadResult<MetaReply> {
     admit(rows, range)?;
     let start = query.after.as_ref().zip(after_upload).map(|(key, upload)| {
         let mut start = keyspace::upload(range.bucket, key, upload);

@@ -6,8 +6,8 @@ use stele_types::manifest::ChunkEntry;
 use stele_types::pack::Codec;
 
 use super::*;
-use crate::rows::current::etag_text;
 use crate::keyspace;
+use crate::rows::current::etag_text;
 
 fn small_version() -> VersionRow {
     let entry = ChunkEntry {
@@ -59,12 +59,8 @@ fn sizes_of_common_rows() {
 fn golden_bytes() {
     let key = KeyRow { events: 3, last_entry: Some(LogIndex(900)), newest: Some(CommitSeq(42)), null: None };
     assert_eq!(encode(&key), [0x94, 3, 0xcd, 0x03, 0x84, 42, 0xc0]);
-    let lease = LeaseRow {
-        node: NodeId(1),
-        expires: 70_000,
-        lowest_epoch: Epoch(4),
-        lowest_sequence: CommandSequence(9),
-    };
+    let lease =
+        LeaseRow { node: NodeId(1), expires: 70_000, lowest_epoch: Epoch(4), lowest_sequence: CommandSequence(9) };
     assert_eq!(encode(&lease), [0x94, 1, 0xce, 0x00, 0x01, 0x11, 0x70, 4, 9]);
     let version = encode(&small_version());
     assert_eq!(blake3::hash(&version).to_hex()[..16], *"36c6bc85ec1c8a10");

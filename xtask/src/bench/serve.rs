@@ -37,7 +37,8 @@ impl Server {
         let stdout = child.stdout.take().context("stdout of stele dev")?;
         BufReader::new(stdout).read_line(&mut line).context("ready line of stele dev")?;
         let ready: Value = serde_json::from_str(&line).with_context(|| format!("ready line {line:?}"))?;
-        let url = |name: &str| ready[name].as_str().map(str::to_owned).with_context(|| format!("no {name} in {line:?}"));
+        let url =
+            |name: &str| ready[name].as_str().map(str::to_owned).with_context(|| format!("no {name} in {line:?}"));
         let (s3, admin) = (url("s3")?, url("admin")?);
         Ok(Self { child, data: data.to_owned(), s3, admin })
     }

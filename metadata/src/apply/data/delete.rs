@@ -37,7 +37,10 @@ fn marker_row(cx: Context<'_>, nonce: u64, null_version: bool) -> VersionRow {
 impl Batch<'_> {
     pub(crate) fn delete(&mut self, cx: Context<'_>, guard: &WriteGuard, items: &[DeleteItem]) -> Outcome<MetaReply> {
         if items.len() > LIST_PAGE_MAX {
-            return refuse(Code::Malformed, format!("a delete names at most {LIST_PAGE_MAX} keys, this one {}", items.len()));
+            return refuse(
+                Code::Malformed,
+                format!("a delete names at most {LIST_PAGE_MAX} keys, this one {}", items.len()),
+            );
         }
         let bucket = self.admit(guard)?;
         let mut outcomes = Vec::with_capacity(items.len());
@@ -97,7 +100,13 @@ impl Batch<'_> {
         Ok(deleted)
     }
 
-    fn delete_one(&mut self, cx: Context<'_>, key: &mut KeyState<'_>, seq: CommitSeq, item: &DeleteItem) -> KvResult<Deleted> {
+    fn delete_one(
+        &mut self,
+        cx: Context<'_>,
+        key: &mut KeyState<'_>,
+        seq: CommitSeq,
+        item: &DeleteItem,
+    ) -> KvResult<Deleted> {
         let Some(row) = self.remove_version(cx, key, seq, (Event::Delete, item.salt))? else {
             return Ok(Deleted::default());
         };

@@ -42,7 +42,12 @@ impl Batch<'_> {
     }
 
     /// Appends one entry and notes it in the key's row.
-    pub(crate) fn log_event(&mut self, cx: Context<'_>, logged: &Logged<'_>, key_row: &mut KeyRow) -> KvResult<LogIndex> {
+    pub(crate) fn log_event(
+        &mut self,
+        cx: Context<'_>,
+        logged: &Logged<'_>,
+        key_row: &mut KeyRow,
+    ) -> KvResult<LogIndex> {
         let record = Record {
             event: logged.event,
             bucket: logged.bucket.name.clone(),

@@ -16,7 +16,13 @@ use crate::kv::KvResult;
 use crate::rows::{decode, encode, load};
 
 impl Batch<'_> {
-    pub(crate) fn put_part(&mut self, cx: Context<'_>, at: UploadAt<'_>, part: &Part, packs: &[PackRow]) -> Outcome<MetaReply> {
+    pub(crate) fn put_part(
+        &mut self,
+        cx: Context<'_>,
+        at: UploadAt<'_>,
+        part: &Part,
+        packs: &[PackRow],
+    ) -> Outcome<MetaReply> {
         check_key(at.key)?;
         let bucket = self.admit(at.guard)?;
         if part.number == 0 || part.number > PART_NUMBER_MAX {
@@ -60,7 +66,8 @@ impl Batch<'_> {
                 return refuse(Code::InvalidPart, format!("part {number} of upload {upload} does not exist"));
             };
             if part.generation != *generation {
-                let detail = format!("part {number} of upload {upload} was uploaded again: read the parts, then repeat");
+                let detail =
+                    format!("part {number} of upload {upload} was uploaded again: read the parts, then repeat");
                 return refuse(Code::StaleUpload, detail);
             }
             if at + 1 < listed.len() && part.len < PART_BYTES_MIN {

@@ -69,7 +69,12 @@ impl Batch<'_> {
     }
 
     /// Makes `owner` refer to `packs`, of which those its inline manifest names are not listed.
-    pub(crate) fn add_references(&mut self, owner: &OwnerId, packs: &[PackRow], manifest: Option<&Manifest>) -> KvResult<()> {
+    pub(crate) fn add_references(
+        &mut self,
+        owner: &OwnerId,
+        packs: &[PackRow],
+        manifest: Option<&Manifest>,
+    ) -> KvResult<()> {
         let inline = manifest.map(inline_packs).unwrap_or_default();
         for row in packs {
             let key = keyspace::pack(&row.pack);
@@ -160,7 +165,12 @@ impl Batch<'_> {
 
     /// References ahead of the command that names their owner. Dropped by a fence that passes the
     /// start epoch before that command came.
-    pub(crate) fn stage_references(&mut self, guard: &WriteGuard, owner: &OwnerId, packs: &[PackRow]) -> Outcome<MetaReply> {
+    pub(crate) fn stage_references(
+        &mut self,
+        guard: &WriteGuard,
+        owner: &OwnerId,
+        packs: &[PackRow],
+    ) -> Outcome<MetaReply> {
         self.admit(guard)?;
         self.check_packs(&Manifest::Inline(Vec::new()), packs, &[])?;
         self.rows.put(&keyspace::staged(guard.start_epoch, owner), &[])?;

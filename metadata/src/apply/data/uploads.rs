@@ -22,7 +22,13 @@ const COMPLETED_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 const COMPLETED_PRUNED: usize = 4;
 
 impl Batch<'_> {
-    pub(crate) fn create_upload(&mut self, guard: &WriteGuard, key: &str, upload: UploadId, row: UploadRow) -> Outcome<MetaReply> {
+    pub(crate) fn create_upload(
+        &mut self,
+        guard: &WriteGuard,
+        key: &str,
+        upload: UploadId,
+        row: UploadRow,
+    ) -> Outcome<MetaReply> {
         check_key(key)?;
         let bucket = self.admit(guard)?;
         let row_key = keyspace::upload(bucket.id, key, upload);
@@ -99,10 +105,15 @@ impl Batch<'_> {
         let mut old = Vec::new();
         self.rows.scan(&from, &to, &mut |key, _| {
             old.push(key.to_vec());
-            if old.len() < COMPLETED_PRUNED { std::ops::ControlFlow::Continue(()) } else { std::ops::ControlFlow::Break(()) }
+            if old.len() < COMPLETED_PRUNED {
+                std::ops::ControlFlow::Continue(())
+            } else {
+                std::ops::ControlFlow::Break(())
+            }
         })?;
         for key in old {
-            let (time, upload) = keyspace::split_completed_at(&key).ok_or_else(|| corrupt(&key, "a completion's key"))?;
+            let (time, upload) =
+                keyspace::split_completed_at(&key).ok_or_else(|| corrupt(&key, "a completion's key"))?;
             if time.saturating_add(COMPLETED_KEPT_MS) <= cx.now {
                 self.rows.delete(&keyspace::completed(upload))?;
                 self.rows.delete(&key)?;

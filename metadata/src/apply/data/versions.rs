@@ -106,7 +106,11 @@ impl Batch<'_> {
     }
 
     /// Notes the newest version and what listings show of it.
-    pub(crate) fn set_newest(&mut self, key: &mut KeyState<'_>, newest: Option<(CommitSeq, &VersionRow)>) -> KvResult<()> {
+    pub(crate) fn set_newest(
+        &mut self,
+        key: &mut KeyState<'_>,
+        newest: Option<(CommitSeq, &VersionRow)>,
+    ) -> KvResult<()> {
         key.row.newest = newest.map(|(seq, _)| seq);
         match newest {
             Some((seq, row)) if !row.delete_marker => {
@@ -160,7 +164,12 @@ impl Batch<'_> {
     }
 
     /// Makes a checked version visible. Its references beyond `contents.packs` are in place.
-    pub(crate) fn commit_put(&mut self, cx: Context<'_>, put: &PutVersion, attributes: Attributes) -> KvResult<Committed> {
+    pub(crate) fn commit_put(
+        &mut self,
+        cx: Context<'_>,
+        put: &PutVersion,
+        attributes: Attributes,
+    ) -> KvResult<Committed> {
         let Some(bucket) = self.bucket(put.guard.range.bucket)? else {
             return Err(corrupt(&keyspace::bucket(put.guard.range.bucket), "the bucket vanished within one command"));
         };

@@ -10,7 +10,12 @@ use crate::keyspace::MAP;
 use crate::rows::{encode, load};
 
 impl Batch<'_> {
-    pub(crate) fn init_cluster(&mut self, cluster: ClusterId, drives: &[DriveRow], map: &ClusterMap) -> Outcome<MetaReply> {
+    pub(crate) fn init_cluster(
+        &mut self,
+        cluster: ClusterId,
+        drives: &[DriveRow],
+        map: &ClusterMap,
+    ) -> Outcome<MetaReply> {
         if let Some(known) = load::<ClusterMap>(self.rows, &MAP)? {
             if known.cluster == Some(cluster) {
                 return Ok(MetaReply::Done);
@@ -26,7 +31,10 @@ impl Batch<'_> {
         map.epoch = map.epoch.max(MapEpoch(1));
         let unknown = map.pgs.iter().flat_map(|pg| &pg.slots).find(|slot| map.drive(slot.drive).is_none());
         if let Some(slot) = unknown {
-            return refuse(Code::Malformed, format!("a placement group names drive {}, which is not listed", slot.drive));
+            return refuse(
+                Code::Malformed,
+                format!("a placement group names drive {}, which is not listed", slot.drive),
+            );
         }
         self.rows.put(&MAP, &encode(&map))?;
         Ok(MetaReply::Done)

@@ -36,7 +36,13 @@ impl Batch<'_> {
         Ok(self.lease_reply(id)?)
     }
 
-    pub(crate) fn renew_lease(&mut self, cx: Context<'_>, id: LeaseId, ttl_ms: u64, lowest_open: Epoch) -> Outcome<MetaReply> {
+    pub(crate) fn renew_lease(
+        &mut self,
+        cx: Context<'_>,
+        id: LeaseId,
+        ttl_ms: u64,
+        lowest_open: Epoch,
+    ) -> Outcome<MetaReply> {
         let gone = || format!("lease {id} does not exist or has expired: take a new one");
         let Some(mut row) = self.lease(id)? else {
             return refuse(Code::NoLease, gone());
@@ -86,7 +92,8 @@ impl Batch<'_> {
         let mut failed = None;
         self.rows.scan(&from, &to, &mut |key, value| {
             let id = key.get(1..).and_then(|id| id.try_into().ok()).map(u64::from_be_bytes);
-            match id.ok_or_else(|| corrupt(key, "a lease's key")).and_then(|id| Ok((LeaseId(id), decode(key, value)?))) {
+            match id.ok_or_else(|| corrupt(key, "a lease's key")).and_then(|id| Ok((LeaseId(id), decode(key, value)?)))
+            {
                 Ok(lease) => {
                     leases.push(lease);
                     ControlFlow::Continue(())

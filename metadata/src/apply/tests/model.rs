@@ -171,7 +171,9 @@ impl Run {
             },
         };
         let items = vec![self.m.draws.delete(key, selector)];
-        let Ok(MetaReply::Deleted(outcomes)) = self.send(Command::Delete { guard: guard(self.b, 1), items }) else { panic!() };
+        let Ok(MetaReply::Deleted(outcomes)) = self.send(Command::Delete { guard: guard(self.b, 1), items }) else {
+            panic!()
+        };
         let outcome = &outcomes[0];
         assert_eq!(outcome.error, None);
         let remove = |at: Option<usize>, model: &mut Model| {
@@ -212,7 +214,9 @@ impl Run {
         }
         let rows: Vec<Part> = listed.iter().map(|(part, _)| part.clone()).collect();
         let complete = self.m.draws.complete(guard(self.b, 1), &key, id, &rows);
-        let Ok(MetaReply::Committed(committed)) = self.send(Command::CompleteUpload(Box::new(complete))) else { panic!() };
+        let Ok(MetaReply::Committed(committed)) = self.send(Command::CompleteUpload(Box::new(complete))) else {
+            panic!()
+        };
         let null = committed.null_version;
         let packs = listed.iter().map(|(_, pack)| *pack).collect();
         self.model.insert(&key, ModelVersion { id: committed.id, null, marker: false, packs });
@@ -221,11 +225,18 @@ impl Run {
 
     fn check_visible(&self) {
         let query = stele_rpc::meta::ListQuery { max: 1000, ..Default::default() };
-        let listed: Vec<_> = self.m.page(self.b, query.clone(), false).rows.iter().map(|row| (row.key.clone(), row.id)).collect();
+        let listed: Vec<_> =
+            self.m.page(self.b, query.clone(), false).rows.iter().map(|row| (row.key.clone(), row.id)).collect();
         let expected: Vec<_> =
             self.model.keys.keys().filter_map(|key| Some((key.clone(), self.model.current(key)?.id))).collect();
         assert_eq!(listed, expected);
-        let all: Vec<_> = self.m.page(self.b, query, true).rows.iter().map(|row| (row.key.clone(), row.id, row.latest, row.delete_marker)).collect();
+        let all: Vec<_> = self
+            .m
+            .page(self.b, query, true)
+            .rows
+            .iter()
+            .map(|row| (row.key.clone(), row.id, row.latest, row.delete_marker))
+            .collect();
         let mut expected = Vec::new();
         for (key, versions) in &self.model.keys {
             for (age, version) in versions.iter().rev().enumerate() {
@@ -243,7 +254,11 @@ impl Run {
                 assert!(self.m.resolve(self.b, key, VersionSelector::Id(version.id)).is_ok());
             }
         }
-        let uploads: BTreeSet<UploadId> = match self.m.read(&MetaRequest::ListUploads { range: range(self.b), query: stele_rpc::meta::ListQuery { max: 1000, ..Default::default() }, after_upload: None }) {
+        let uploads: BTreeSet<UploadId> = match self.m.read(&MetaRequest::ListUploads {
+            range: range(self.b),
+            query: stele_rpc::meta::ListQuery { max: 1000, ..Default::default() },
+            after_upload: None,
+        }) {
             Ok(MetaReply::Uploads(page)) => page.rows.iter().map(|upload: &Upload| upload.id).collect(),
             other => panic!("{other:?}"),
         };
