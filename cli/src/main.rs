@@ -90,8 +90,9 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn start_logging(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log.level)
-        .with_context(|| format!("log.level = {:?} is not a filter, as info or stele_metadata=debug", config.log.level))?;
+    let filter = EnvFilter::try_new(&config.log.level).with_context(|| {
+        format!("log.level = {:?} is not a filter, as info or stele_metadata=debug", config.log.level)
+    })?;
     let colours = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     match config.log.format {

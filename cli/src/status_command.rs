@@ -37,9 +37,10 @@ pub(crate) struct StatusArgs {
 /// If nothing answers at the address.
 pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
     let asked = tokio::time::timeout(TIMEOUT, ask(args.admin_addr, "/status")).await;
-    let body = asked.map_err(anyhow::Error::from).flatten().with_context(|| {
-        format!("no status from {}; is `stele dev` running there? (--admin-addr)", args.admin_addr)
-    })?;
+    let body = asked
+        .map_err(anyhow::Error::from)
+        .flatten()
+        .with_context(|| format!("no status from {}; is `stele dev` running there? (--admin-addr)", args.admin_addr))?;
     let Ok(status) = serde_json::from_str::<Status>(&body) else {
         bail!("{} answered: {}", args.admin_addr, body.trim());
     };

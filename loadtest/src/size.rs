@@ -15,10 +15,8 @@ impl FromStr for Size {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
-        let (digits, unit) = UNITS
-            .iter()
-            .find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, *unit)))
-            .unwrap_or((text, 1));
+        let (digits, unit) =
+            UNITS.iter().find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, *unit))).unwrap_or((text, 1));
         let digits = digits.trim();
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             bail!("not a size: {text:?}; write for example 512, 4KiB, 1MiB");

@@ -68,6 +68,7 @@ pub struct World {
     pub(crate) drive_ids: Vec<DriveId>,
     pub(crate) meta_disk: MetaDisk,
     pub(crate) cluster: ClusterId,
+    #[cfg_attr(not(feature = "sabotage"), expect(dead_code, reason = "read where sabotage is compiled in"))]
     pub(crate) sabotage: Option<Sabotage>,
     processes: Mutex<Processes>,
 }

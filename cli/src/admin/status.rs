@@ -231,14 +231,18 @@ mod tests {
 
     #[test]
     fn tolerance_and_writability_follow_the_drives() {
-        for (serving, lowest, writable, problems) in [(6, 2, 1, 0), (5, 1, 1, 1), (4, 0, 1, 3), (3, -1, 1, 4), (2, -2, 0, 6)] {
+        for (serving, lowest, writable, problems) in
+            [(6, 2, 1, 0), (5, 1, 1, 1), (4, 0, 1, 3), (3, -1, 1, 4), (2, -2, 0, 6)]
+        {
             let status = Status::new(parts(serving));
             assert_eq!(status.placement.lowest_tolerance, lowest, "{serving}");
             assert_eq!(status.placement.writable, writable, "{serving}");
             assert_eq!(status.problems.len(), problems, "{serving}: {:?}", status.problems);
             assert_eq!(status.drives.iter().filter(|d| d.state == "ok").count(), serving);
         }
-        assert!(Status::new(parts(5)).problems[0].contains("drive-5") && Status::new(parts(5)).problems[0].contains("EIO"));
+        assert!(
+            Status::new(parts(5)).problems[0].contains("drive-5") && Status::new(parts(5)).problems[0].contains("EIO")
+        );
     }
 
     #[test]

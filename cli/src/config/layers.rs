@@ -117,9 +117,7 @@ fn environment_layer(
             }
         };
         let one = nested(path, value);
-        Value::Table(one.clone())
-            .try_into::<Config>()
-            .with_context(|| format!("environment variable {name}"))?;
+        Value::Table(one.clone()).try_into::<Config>().with_context(|| format!("environment variable {name}"))?;
         merge(&mut table, one);
     }
     Ok((table, config_path))

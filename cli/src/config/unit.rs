@@ -76,8 +76,7 @@ macro_rules! quantity {
 
 const BYTES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 // "ms" stands before "s", which it ends with; for printing, the largest that divides wins.
-const MILLIS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("ms", 1), ("s", 1_000)];
+const MILLIS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("ms", 1), ("s", 1_000)];
 
 quantity!(
     /// A number of bytes.
@@ -106,7 +105,9 @@ mod tests {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)));
             assert_eq!(ByteSize(bytes).to_string(), text);
         }
-        for (text, millis) in [("500ms", 500), ("2s", 2_000), ("10min", 600_000), ("1h", 3_600_000), ("7d", 604_800_000)] {
+        for (text, millis) in
+            [("500ms", 500), ("2s", 2_000), ("10min", 600_000), ("1h", 3_600_000), ("7d", 604_800_000)]
+        {
             assert_eq!(text.parse(), Ok(Span(millis)));
             assert_eq!(Span(millis).to_string(), text);
         }

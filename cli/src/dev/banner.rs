@@ -15,7 +15,8 @@ pub(crate) struct Addresses {
 /// The line that programs read.
 pub(crate) fn ready_line(addresses: Addresses) -> String {
     let Addresses { s3, admin } = addresses;
-    serde_json::json!({ "event": "ready", "s3": format!("http://{s3}"), "admin": format!("http://{admin}") }).to_string()
+    serde_json::json!({ "event": "ready", "s3": format!("http://{s3}"), "admin": format!("http://{admin}") })
+        .to_string()
 }
 
 /// The text that people read.

@@ -132,11 +132,7 @@ impl DataDir {
     /// # Errors
     /// If it can't be written.
     pub(crate) async fn save_cluster(&self, cluster: Cluster) -> anyhow::Result<()> {
-        let text = ClusterText {
-            cluster: cluster.id.to_string(),
-            founding: cluster.founding,
-            drives: cluster.drives,
-        };
+        let text = ClusterText { cluster: cluster.id.to_string(), founding: cluster.founding, drives: cluster.drives };
         self.write(CLUSTER_FILE, toml::to_string(&text)?).await
     }
 
@@ -206,8 +202,7 @@ mod tests {
         let mode = std::fs::metadata(dir.path().join(KEYS_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(!format!("{first:?}").contains(&first.secret_key));
-        let configured =
-            Root { access_key: Some("a".into()), secret_key: Some("b".into()), secret_key_file: None };
+        let configured = Root { access_key: Some("a".into()), secret_key: Some("b".into()), secret_key_file: None };
         let keys = data.root_keys(&configured, &OsRng).await.unwrap();
         assert_eq!((keys.access_key.as_str(), keys.secret_key.as_str()), ("a", "b"));
     }
@@ -218,8 +213,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         tokio::fs::write(&path, "hush\n").await.unwrap();
-        let configured =
-            Root { access_key: Some("a".into()), secret_key: None, secret_key_file: Some(path.clone()) };
+        let configured = Root { access_key: Some("a".into()), secret_key: None, secret_key_file: Some(path.clone()) };
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o604)).unwrap();
         assert!(configured_keys(&configured).is_err());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();

@@ -68,7 +68,9 @@ pub(crate) async fn format_drives(data: &DataDir, cluster: &Cluster, rng: &dyn R
         let media = FileMedia::new(&path, DirectIo::Auto);
         match read_identity(&media).await? {
             Some(identity) if identity.cluster == cluster.id => {}
-            Some(identity) => bail!("{} belongs to cluster {}; choose an empty directory", path.display(), identity.cluster),
+            Some(identity) => {
+                bail!("{} belongs to cluster {}; choose an empty directory", path.display(), identity.cluster)
+            }
             None => {
                 let drive = DriveId::from_bytes(random_bytes(rng));
                 let formatted = format(&media, DriveIdentity { drive, cluster: cluster.id }).await;

@@ -94,15 +94,8 @@ impl Store {
             cpu: Cpu::Threads(real::processors()),
         };
         let gateway = Gateway::start(gateway_config(config)?, deps).await?;
-        let mut store = Self {
-            metadata,
-            storage,
-            gateway,
-            meta_client,
-            storage_client,
-            storage_metrics,
-            background: Vec::new(),
-        };
+        let mut store =
+            Self { metadata, storage, gateway, meta_client, storage_client, storage_metrics, background: Vec::new() };
         store.start_background(config, clock);
         Ok(store)
     }
@@ -210,9 +203,6 @@ fn slowed(specs: Vec<DriveSpec>, sync_latency: Duration) -> Vec<DriveSpec> {
         return specs;
     }
     tracing::warn!("bench.drive_sync_latency: every drive sync takes {} ms longer", sync_latency.as_millis());
-    let slow = |spec: DriveSpec| DriveSpec {
-        media: Arc::new(SlowMedia { inner: spec.media, sync_latency }),
-        ..spec
-    };
+    let slow = |spec: DriveSpec| DriveSpec { media: Arc::new(SlowMedia { inner: spec.media, sync_latency }), ..spec };
     specs.into_iter().map(slow).collect()
 }

@@ -191,8 +191,7 @@ mod tests {
         let seen = [health(0, DriveState::Ok), health(1, DriveState::Suspect), health(3, DriveState::Ok)];
         let found = changes(&map, NODE, &seen);
         let short: Vec<_> = found.iter().map(|c| (c.drive, c.state)).collect();
-        let expected =
-            [(id(1), DriveState::Suspect), (id(2), DriveState::Failed), (id(3), DriveState::Ok)];
+        let expected = [(id(1), DriveState::Suspect), (id(2), DriveState::Failed), (id(3), DriveState::Ok)];
         assert_eq!(short, expected);
         assert_eq!(found[0].reason, "EIO");
         assert!(found[1].reason.contains("no directory"));

@@ -159,7 +159,13 @@ async fn measure(workers: &mut Vec<Worker>, cell: Cell, server: &Server) -> anyh
 fn report_progress(row: &Row) {
     eprintln!(
         "{:>8} {:?} x{:<3} {:>9.0} ops/s {:>8.1} MB/s p50 {} us p99 {} us errors {}",
-        row.size, row.op, row.clients, row.ops_per_s, row.mb_per_s, row.quantiles.p50_us, row.quantiles.p99_us,
+        row.size,
+        row.op,
+        row.clients,
+        row.ops_per_s,
+        row.mb_per_s,
+        row.quantiles.p50_us,
+        row.quantiles.p99_us,
         row.errors
     );
 }

@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn sync_counters_are_summed_over_labels() {
-        let text = "# TYPE a counter\nx_fsyncs_total{drive=\"0\"} 3\nx_fsyncs_total{drive=\"1\"} 4\ny_sync_seconds_total 9\n";
+        let text =
+            "# TYPE a counter\nx_fsyncs_total{drive=\"0\"} 3\nx_fsyncs_total{drive=\"1\"} 4\ny_sync_seconds_total 9\n";
         assert_eq!(sync_counters(text), BTreeMap::from([("x_fsyncs_total".to_owned(), 7.0)]));
     }
 }

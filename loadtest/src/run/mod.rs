@@ -106,8 +106,7 @@ impl Plan {
 /// # Errors
 /// If the target or the ledger can't be used at all; mismatches are in the report.
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<RunReport> {
-    let origin =
-        Origin { seed: args.seed, bucket: args.target.bucket.clone(), prefix: args.prefix.clone() };
+    let origin = Origin { seed: args.seed, bucket: args.target.bucket.clone(), prefix: args.prefix.clone() };
     let target = args.target.target(&args.target.bucket)?;
     S3::new(&target).ensure_bucket().await?;
     let ledger = Ledger::open(&args.ledger, Some(origin)).await?;

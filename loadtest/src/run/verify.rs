@@ -99,8 +99,5 @@ pub(crate) async fn read(s3: &mut S3, ledger: &Ledger, key: &str, want: Want, ve
 }
 
 fn seen_object(headers: &http::HeaderMap, len: Option<u64>) -> Seen {
-    Seen::Object {
-        generation: generation_of(headers).unwrap_or(u64::MAX),
-        len: len.unwrap_or(u64::MAX),
-    }
+    Seen::Object { generation: generation_of(headers).unwrap_or(u64::MAX), len: len.unwrap_or(u64::MAX) }
 }

@@ -120,11 +120,7 @@ impl S3 {
 
     /// Sends a call; the body of a successful answer goes to `sink` piece by piece, that of an error
     /// into the answer.
-    pub(crate) async fn stream(
-        &mut self,
-        call: Call<'_>,
-        sink: Sink<'_>,
-    ) -> Result<Answer, CallError> {
+    pub(crate) async fn stream(&mut self, call: Call<'_>, sink: Sink<'_>) -> Result<Answer, CallError> {
         let request = self.signed(call)?;
         let answered = tokio::time::timeout(CALL_TIMEOUT, self.exchange(request, sink)).await;
         let outcome = answered.unwrap_or_else(|_| Err(CallError::Unknown("timed out".into())));
@@ -134,11 +130,7 @@ impl S3 {
         outcome
     }
 
-    async fn exchange(
-        &mut self,
-        request: Request<Payload>,
-        sink: Sink<'_>,
-    ) -> Result<Answer, CallError> {
+    async fn exchange(&mut self, request: Request<Payload>, sink: Sink<'_>) -> Result<Answer, CallError> {
         let response = self.connection.send(request).await?;
         let (head, mut incoming) = response.into_parts();
         let mut error_body = Vec::new();

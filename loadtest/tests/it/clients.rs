@@ -72,7 +72,8 @@ async fn missing_buckets_and_keys_are_not_found() {
     let store = builder(&server).build().unwrap();
     make_bucket(&server, dir.path());
     let missing = Path::from_iter([MISSING]);
-    let not_found = |error: object_store::Error| assert!(matches!(error, object_store::Error::NotFound { .. }), "{error}");
+    let not_found =
+        |error: object_store::Error| assert!(matches!(error, object_store::Error::NotFound { .. }), "{error}");
     not_found(integration::get_nonexistent_object(&store, Some(missing.clone())).await.unwrap_err());
     store.delete(&missing).await.unwrap();
     let elsewhere = builder(&server).with_bucket_name(MISSING).build().unwrap();

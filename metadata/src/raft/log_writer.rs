@@ -127,7 +127,10 @@ impl LogWriter {
             self.durable.store(last, Ordering::Release);
         }
         for waiter in waiters {
-            let answer = result.as_ref().map(|()| ()).map_err(|error| io::Error::other(error.to_string()));
+            let answer = match &result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(io::Error::other(error.to_string())),
+            };
             match waiter {
                 Waiter::Append(flushed) => flushed.io_completed(answer),
                 Waiter::Op(done) => {

@@ -82,7 +82,7 @@ impl StateMachine {
     }
 
     fn meta(&self) -> SnapshotMeta {
-        SnapshotMeta { last_log_id: self.applied.last.clone(), last_membership: self.applied.membership.clone() }
+        SnapshotMeta { last_log_id: self.applied.last, last_membership: self.applied.membership.clone() }
     }
 }
 
@@ -114,7 +114,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
-        Ok((self.applied.last.clone(), self.applied.membership.clone()))
+        Ok((self.applied.last, self.applied.membership.clone()))
     }
 
     async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
@@ -136,7 +136,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotHandle) -> Result<(), io::Error> {
         let kv = Arc::clone(&self.kv);
-        let applied = AppliedRow { last: meta.last_log_id.clone(), membership: meta.last_membership.clone() };
+        let applied = AppliedRow { last: meta.last_log_id, membership: meta.last_membership.clone() };
         let row = applied.clone();
         self.executor
             .blocking(move || {

@@ -1,7 +1,6 @@
 //! Drives and nodes as their callers see them, on model media and on real directories.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-#![expect(clippy::excessive_nesting, reason = "loops over cases around a test are clearer than their pieces")]
 
 mod bench_shape;
 mod conformance;

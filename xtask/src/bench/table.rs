@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// Rows of one table: value by column.
+type Rows = Vec<BTreeMap<String, String>>;
+
 /// Columns that say what a row is about come first, in this order; the others follow by name.
 const FIRST: [&str; 8] = ["bench", "stage", "case", "size", "op", "clients", "writers", "media"];
 
 /// Tables for all rows.
 pub(super) fn render(rows: &[Value]) -> String {
-    let mut tables: Vec<(Vec<String>, Vec<BTreeMap<String, String>>)> = Vec::new();
+    let mut tables: Vec<(Vec<String>, Rows)> = Vec::new();
     for row in rows {
         let mut cells = BTreeMap::new();
         flatten("", row, &mut cells);

@@ -52,12 +52,14 @@ struct ModelVersion {
     packs: BTreeSet<PackId>,
 }
 
+type PartsByNumber = BTreeMap<u16, (Part, PackId)>;
+
 /// What should be there.
 #[derive(Default)]
 struct Model {
     /// Newest last.
     keys: BTreeMap<String, Vec<ModelVersion>>,
-    uploads: Vec<(UploadId, String, BTreeMap<u16, (Part, PackId)>)>,
+    uploads: Vec<(UploadId, String, PartsByNumber)>,
     events: Vec<(Event, String)>,
     versioning: Versioning,
 }
