@@ -89,8 +89,11 @@ fn main() -> anyhow::Result<ExitCode> {
     code
 }
 
+/// Never in a log, whatever the operator sets: at debug level s3s writes the signature it expected.
+const SILENCED: &str = "s3s=off";
+
 fn start_logging(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log.level).with_context(|| {
+    let filter = EnvFilter::try_new(format!("{},{SILENCED}", config.log.level)).with_context(|| {
         format!("log.level = {:?} is not a filter, as info or stele_metadata=debug", config.log.level)
     })?;
     let colours = std::io::stderr().is_terminal();
