@@ -22,6 +22,11 @@ use tracing_subscriber::EnvFilter;
 
 use config::{Config, Flags, LogFormat};
 
+/// Buffers are made on one thread and freed on another all the time, where the C library's allocator
+/// holds a lock.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Trusted, erasure-coded, S3-compatible object store.
 #[derive(Parser)]
 #[command(name = "stele", version)]

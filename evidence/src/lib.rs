@@ -3,6 +3,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`fuzzing`] | entry points of fuzz targets |
 //! | [`cbor`] | the small deterministic CBOR subset that records use |
 //! | [`record`] | [`record::Record`]: what happened to one version of one key |
 //! | [`tree`] | leaf, node and root hashes; [`tree::Edge`], the right edge that appends need |
@@ -11,6 +12,7 @@
 #![deny(missing_docs)]
 
 pub mod cbor;
+pub mod fuzzing;
 pub mod proof;
 pub mod record;
 pub mod tiles;

@@ -313,4 +313,4 @@ fn read_digest(r: &mut Reader<'_>) -> Result<Digest, CborError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -10,6 +10,7 @@
 //! | [`kv`] | the narrow door to the engine |
 //! | `raft` | the only module that knows openraft |
 //! | [`snapshot`] | rows as a checked byte stream |
+//! | [`fuzzing`] | entry points of fuzz targets |
 //! | [`placement`] | slots of a new cluster's placement groups |
 //! | [`files`], [`media`], [`model_disk`] | what the databases stand on: real files, or a model that fails on demand |
 #![deny(missing_docs)]
@@ -18,6 +19,7 @@ pub mod apply;
 pub mod config;
 pub mod executor;
 pub mod files;
+pub mod fuzzing;
 pub mod keyspace;
 pub mod kv;
 pub mod media;

@@ -264,4 +264,4 @@ pub struct KeyAt<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

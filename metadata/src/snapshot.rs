@@ -165,6 +165,15 @@ pub fn read(source: &mut dyn Read) -> Result<Restored, SnapshotError> {
     Ok(restored)
 }
 
+/// A stream of one frame with any body at all, for the fuzz target.
+pub(crate) fn framed(body: &[u8]) -> Vec<u8> {
+    let mut stream = MAGIC.to_vec();
+    let mut frames = Frames { sink: &mut stream, number: 0, body: body.to_vec() };
+    let count = u64::from(!body.is_empty());
+    frames.flush().and_then(|()| frames.end(count)).expect("memory takes it");
+    stream
+}
+
 fn check_hash(number: u64, body: &[u8], source: &mut dyn Read) -> Result<(), SnapshotError> {
     let mut hash = [0u8; 32];
     source.read_exact(&mut hash)?;

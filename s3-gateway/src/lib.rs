@@ -10,6 +10,7 @@
 //! | [`copy`] | CopyObject: the manifest, never the bytes |
 //! | [`delete`], [`bucket`], [`list`] | the thin operations |
 //! | [`multipart`] | uploads of parts |
+//! | [`fuzzing`] | entry point of a fuzz target |
 //! | [`http`], [`s3`] | the edge: HTTP server, S3 operations, errors
 //!
 //! Every operation takes the [`gateway::Gateway`] first and a request of [`api`] behind it. It depends
@@ -21,6 +22,7 @@ pub mod bucket;
 pub mod copy;
 pub mod delete;
 pub mod error;
+pub mod fuzzing;
 pub mod gateway;
 pub mod get;
 pub mod http;

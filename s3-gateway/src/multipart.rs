@@ -93,7 +93,7 @@ pub async fn upload_part(gw: &Arc<Gateway>, request: PartRequest) -> Result<Part
     let (stored, expected) = store(gw, &start, body, charge).await?; // P4, P5, P6
     let Checked { body, etag, checksums } = check(gw, stored, expected)?; // P7
     let len = body.len();
-    let (manifest, packs) = body.into_contents();
+    let (manifest, packs, _under_way) = body.into_contents();
     let part = Part { number, generation: 0, modified: 0, len, etag, checksums, owner: new_owner(gw), manifest };
     let _timer = gw.metrics.time(Step::P8Commit);
     let committed = with_bucket(gw, &at.bucket, |row| {

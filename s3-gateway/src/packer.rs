@@ -1,8 +1,10 @@
 //! P5 for small bodies: they share packs, so that many PUTs cost one pack and one fsync per drive.
 //!
-//! An idle gateway seals at once. While a shared pack is in flight the next one fills, until the
-//! flight ends or a short linger is over. A body comes here only once it has ended, so nobody waits
-//! for a slow client. Own packs, for large bodies, are in ingest.rs.
+//! While a shared pack is in flight the next one fills. It leaves once half of the small bodies that
+//! are under way (waiting, in flight or in their commit) are aboard, or after a short linger: one half
+//! then syncs its pack while the other commits. A lone client is all there is, so it never waits. A body
+//! comes here only once it has ended, so nobody waits for a slow client. Own packs, for large bodies, are
+//! in ingest.rs.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,9 +26,9 @@ use crate::gateway::Gateway;
 use crate::metrics::Step;
 use crate::store::{StoredPack, store_pack};
 
-/// Shared packs in flight at once: one under way, and one for those who came meanwhile. More would
-/// make each smaller and cost an fsync per drive for fewer PUTs.
-const FLIGHTS_MAX: usize = 2;
+/// Shared packs in flight at once. Only full ones leave beside another: several small ones would cost
+/// an fsync per drive for fewer PUTs each.
+const FLIGHTS_MAX: usize = 4;
 /// Body bytes after which a shared pack leaves without lingering.
 const BATCH_BYTES: u64 = 16 * MIB as u64;
 /// Bodies after which a shared pack leaves without lingering.
@@ -52,6 +54,7 @@ pub(crate) struct StoredBody {
     len: u64,
     body_hash: BodyHash,
     packs: Vec<PackRow>,
+    under_way: Option<UnderWay>,
 }
 
 impl StoredBody {
@@ -68,7 +71,12 @@ impl StoredBody {
         let row = |pack: &PackId| stored.iter().map(StoredPack::row).find(|row| row.pack == *pack).cloned();
         let packs: Option<Vec<PackRow>> = manifest.packs.iter().map(row).collect();
         let packs = packs.ok_or_else(|| internal("a manifest names a pack that was not stored"))?;
-        Ok(Self { manifest: manifest.manifest, root: ended.root, len: ended.len, body_hash, packs })
+        Ok(Self { manifest: manifest.manifest, root: ended.root, len: ended.len, body_hash, packs, under_way: None })
+    }
+
+    /// The same body, counted as under way until its contents are dropped.
+    fn counted(self, under_way: UnderWay) -> Self {
+        Self { under_way: Some(under_way), ..self }
     }
 
     pub(crate) fn root(&self) -> ObjectRoot {
@@ -83,8 +91,9 @@ impl StoredBody {
         self.body_hash
     }
 
-    pub(crate) fn into_contents(self) -> (Manifest, Vec<PackRow>) {
-        (self.manifest, self.packs)
+    /// Manifest, packs, and what to keep until the request is answered.
+    pub(crate) fn into_contents(self) -> (Manifest, Vec<PackRow>, Option<UnderWay>) {
+        (self.manifest, self.packs, self.under_way)
     }
 }
 
@@ -97,9 +106,14 @@ struct Member {
 
 #[derive(Default)]
 struct State {
+    /// Shared packs being sealed and stored.
     flights: usize,
+    /// Small bodies whose request was not answered yet.
+    under_way: usize,
     waiting: VecDeque<Member>,
     waiting_bytes: u64,
+    /// Batches that left so far.
+    departed: u64,
     lingering: bool,
 }
 
@@ -117,7 +131,8 @@ impl std::fmt::Debug for Packer {
 
 enum Decision {
     Fly(Vec<Member>),
-    Linger,
+    /// Come back when the linger is over, with this number.
+    Linger(u64),
     Wait,
 }
 
@@ -125,24 +140,31 @@ impl State {
     fn push(&mut self, member: Member) -> Decision {
         self.waiting_bytes += member.body.len;
         self.waiting.push_back(member);
+        self.decide()
+    }
+
+    fn decide(&mut self) -> Decision {
         let full = self.waiting_bytes >= BATCH_BYTES || self.waiting.len() >= BATCH_MEMBERS;
-        if self.flights == 0 || (full && self.flights < FLIGHTS_MAX) {
+        if full && self.flights < FLIGHTS_MAX {
             return Decision::Fly(self.depart());
         }
-        if self.flights < FLIGHTS_MAX && !self.lingering {
-            self.lingering = true;
-            return Decision::Linger;
+        if self.flights > 0 || self.waiting.is_empty() {
+            return Decision::Wait;
         }
-        Decision::Wait
+        if self.waiting.len() * 2 >= self.under_way {
+            return Decision::Fly(self.depart());
+        }
+        if self.lingering {
+            return Decision::Wait;
+        }
+        self.lingering = true;
+        Decision::Linger(self.departed)
     }
 
     /// Takes the next batch and counts its flight.
     fn depart(&mut self) -> Vec<Member> {
         self.flights += 1;
-        self.take_batch()
-    }
-
-    fn take_batch(&mut self) -> Vec<Member> {
+        self.departed += 1;
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(member) = self.waiting.pop_front_if(|next| {
@@ -155,25 +177,49 @@ impl State {
         batch
     }
 
-    /// The linger is over.
-    fn lingered(&mut self) -> Option<Vec<Member>> {
+    /// The linger that began when `departed` batches had left is over.
+    fn lingered(&mut self, departed: u64) -> Decision {
         self.lingering = false;
-        (!self.waiting.is_empty() && self.flights < FLIGHTS_MAX).then(|| self.depart())
+        if self.departed == departed && self.flights == 0 && !self.waiting.is_empty() {
+            return Decision::Fly(self.depart());
+        }
+        self.decide()
     }
 
-    /// A flight ended: it takes those who came meanwhile, or ends.
-    fn landed(&mut self) -> Option<Vec<Member>> {
-        if self.waiting.is_empty() {
-            self.flights -= 1;
-            return None;
-        }
-        Some(self.take_batch())
+    /// A flight ended.
+    fn landed(&mut self) -> Decision {
+        self.flights -= 1;
+        self.decide()
     }
 }
 
 impl Packer {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A small body counts as under way while this lives: until its request is answered.
+pub(crate) struct UnderWay {
+    gw: Arc<Gateway>,
+}
+
+impl UnderWay {
+    fn new(gw: &Arc<Gateway>) -> Self {
+        gw.packer.lock().under_way += 1;
+        Self { gw: Arc::clone(gw) }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.gw.packer.lock().under_way -= 1;
+    }
+}
+
+impl std::fmt::Debug for UnderWay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UnderWay").finish_non_exhaustive()
     }
 }
 
@@ -189,33 +235,32 @@ impl Packer {
 /// The body is stored all the same, as an orphan; the other bodies of its pack are not affected.
 pub(crate) async fn store_shared(gw: &Arc<Gateway>, body: SharedBody) -> Answer {
     gw.metrics.shared_members.inc();
+    let under_way = UnderWay::new(gw);
     let (answer, stored) = oneshot::channel();
     let decision = gw.packer.lock().push(Member { body, answer });
+    carry_out(gw, decision);
+    let stored = stored.await.map_err(|_| internal("a shared pack was given up"))?;
+    stored.map(|body| body.counted(under_way))
+}
+
+fn carry_out(gw: &Arc<Gateway>, decision: Decision) {
+    let gw = Arc::clone(gw);
     match decision {
         Decision::Fly(batch) => {
-            tokio::spawn(fly(Arc::clone(gw), batch));
+            tokio::spawn(async move {
+                store_batch(&gw, batch).await;
+                let next = gw.packer.lock().landed();
+                carry_out(&gw, next);
+            });
         }
-        Decision::Linger => {
-            tokio::spawn(linger(Arc::clone(gw)));
+        Decision::Linger(departed) => {
+            tokio::spawn(async move {
+                tokio::time::sleep(gw.config.linger_max).await;
+                let next = gw.packer.lock().lingered(departed);
+                carry_out(&gw, next);
+            });
         }
         Decision::Wait => {}
-    }
-    stored.await.map_err(|_| internal("a shared pack was given up"))?
-}
-
-async fn linger(gw: Arc<Gateway>) {
-    tokio::time::sleep(gw.config.linger_max).await;
-    let batch = gw.packer.lock().lingered();
-    if let Some(batch) = batch {
-        fly(gw, batch).await;
-    }
-}
-
-async fn fly(gw: Arc<Gateway>, first: Vec<Member>) {
-    let mut next = Some(first);
-    while let Some(batch) = next {
-        store_batch(&gw, batch).await;
-        next = gw.packer.lock().landed();
     }
 }
 
@@ -318,5 +363,87 @@ fn repeat(error: &GatewayError) -> GatewayError {
         GatewayError::SlowDown { what } => GatewayError::SlowDown { what },
         GatewayError::Unavailable { what } => GatewayError::Unavailable { what: what.clone() },
         other => GatewayError::Internal { what: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::budget::Budget;
+
+    async fn arrive(state: &mut State, len: u64) -> Decision {
+        let budget = Budget::new(64 * MIB as u64, Duration::ZERO).expect("a legal budget");
+        let charge = budget.charge(0).await.expect("nothing to wait for");
+        state.under_way += 1;
+        let body = SharedBody { frames: Vec::new(), len, epoch: Epoch(0), _charge: charge };
+        state.push(Member { body, answer: oneshot::channel().0 })
+    }
+
+    fn flown(decision: &Decision) -> Option<usize> {
+        match decision {
+            Decision::Fly(batch) => Some(batch.len()),
+            Decision::Linger(_) | Decision::Wait => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lone_body_leaves_at_once() {
+        let mut state = State::default();
+        for _ in 0..3 {
+            assert_eq!(flown(&arrive(&mut state, 4096).await), Some(1));
+            assert!(matches!(state.landed(), Decision::Wait));
+            state.under_way -= 1;
+        }
+        assert_eq!(state.flights, 0);
+    }
+
+    #[tokio::test]
+    async fn a_pack_waits_for_half_of_those_under_way() {
+        let mut state = State::default();
+        assert_eq!(flown(&arrive(&mut state, 1).await), Some(1));
+        for _ in 0..3 {
+            assert!(matches!(arrive(&mut state, 1).await, Decision::Wait), "one is in flight");
+        }
+        assert_eq!(flown(&state.landed()), Some(3));
+        assert!(matches!(arrive(&mut state, 1).await, Decision::Wait));
+        // Nothing in flight, one of five aboard: four are in their commit and may come back.
+        assert!(matches!(state.landed(), Decision::Linger(2)));
+        assert!(matches!(arrive(&mut state, 1).await, Decision::Wait));
+        assert_eq!(flown(&arrive(&mut state, 1).await), None, "three of seven");
+        assert_eq!(flown(&arrive(&mut state, 1).await), Some(4));
+    }
+
+    #[tokio::test]
+    async fn a_linger_ends_and_an_old_one_sends_nobody() {
+        let mut state = State { under_way: 9, ..State::default() };
+        let Decision::Linger(number) = arrive(&mut state, 1).await else { panic!("one of ten") };
+        assert_eq!(flown(&state.lingered(number)), Some(1));
+        assert!(matches!(arrive(&mut state, 1).await, Decision::Wait));
+        let Decision::Linger(newer) = state.landed() else { panic!("one of eleven") };
+        state.lingering = false;
+        assert!(matches!(state.lingered(number), Decision::Linger(n) if n == newer));
+        assert_eq!(flown(&state.lingered(newer)), Some(1));
+    }
+
+    #[tokio::test]
+    async fn full_packs_leave_beside_others_and_nobody_is_left_behind() {
+        let mut state = State::default();
+        let mut flown_bodies = flown(&arrive(&mut state, 1).await).expect("the first leaves");
+        let half = BATCH_BYTES / 2;
+        for _ in 0..20 {
+            flown_bodies += flown(&arrive(&mut state, half).await).unwrap_or(0);
+            assert!(state.flights <= FLIGHTS_MAX);
+        }
+        assert_eq!(state.flights, FLIGHTS_MAX);
+        while state.flights > 0 {
+            flown_bodies += flown(&state.landed()).unwrap_or(0);
+        }
+        if let Decision::Fly(rest) = state.lingered(state.departed) {
+            flown_bodies += rest.len();
+        }
+        assert_eq!(flown_bodies, 21);
+        assert_eq!((state.waiting.len(), state.waiting_bytes), (0, 0));
     }
 }

@@ -176,7 +176,7 @@ async fn commit(
         headers: Box::new(headers),
         part_lens: Vec::new(),
     };
-    let (manifest, packs) = checked.body.into_contents();
+    let (manifest, packs, _under_way) = checked.body.into_contents();
     let ids = VersionIds::draw(gw);
     let contents = stele_rpc::meta::Contents { owner: new_owner(gw), manifest, packs };
     let make = |guard| {

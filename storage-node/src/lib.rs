@@ -11,6 +11,8 @@
 #![deny(missing_docs)]
 
 pub mod config;
+#[cfg(test)]
+mod corpus;
 pub mod drive;
 pub mod exec;
 pub mod identity;

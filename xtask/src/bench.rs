@@ -4,6 +4,7 @@
 mod machine;
 mod serve;
 mod table;
+mod targets;
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -17,6 +18,7 @@ use crate::steps::succeed;
 use crate::tools;
 
 use serve::Server;
+use targets::{Measured, targets};
 
 const PAGE: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- begin measured -->";
@@ -29,8 +31,30 @@ const EXAMPLES: [(&str, &str); 3] = [
     ("bench_list", "Listing against a bare range scan"),
 ];
 
-/// Extra time of every drive sync, as the store's configuration writes it.
-const LATENCIES: [&str; 3] = ["0ms", "2ms", "10ms"];
+/// A store with some settings, measured with some flags of the load tester.
+struct HttpRun {
+    title: &'static str,
+    settings: &'static [(&'static str, &'static str)],
+    flags: &'static [&'static str],
+}
+
+const LATENCY: &str = "STELE_BENCH_DRIVE_SYNC_LATENCY";
+
+const HTTP: [HttpRun; 5] = [
+    HttpRun { title: "drives as they are", settings: &[], flags: &[] },
+    HttpRun { title: "drives 2 ms slower per sync", settings: &[(LATENCY, "2ms")], flags: &[] },
+    HttpRun { title: "drives 10 ms slower per sync", settings: &[(LATENCY, "10ms")], flags: &[] },
+    HttpRun {
+        title: "signed payloads",
+        settings: &[],
+        flags: &["--sign-payload", "--sizes", "64MiB", "--ops", "put", "--clients", "1"],
+    },
+    HttpRun {
+        title: "read cache off, so that reads come from the drives",
+        settings: &[("STELE_MEMORY_CACHE", "0B")],
+        flags: &["--sizes", "4KiB,1MiB,64MiB", "--ops", "put,get", "--clients", "1,16"],
+    },
+];
 
 /// Measures everything: `--date DATE [--seconds N] [--only PART]`, PART being `crates`, `http` or `memory`.
 ///
@@ -43,20 +67,21 @@ pub(crate) fn bench(rest: &[&str]) -> Result<()> {
     let wanted = |part: &str| only.is_none_or(|only| only == part);
     std::fs::create_dir_all(folder()).context("making target/bench")?;
     succeed(cargo(&["build", "--release", "--bins", "--examples"]).args(ALL))?;
-    let mut page = format!("Measured {date} on {}.\n", machine::describe()?);
+    let mut measured = Measured::default();
+    let mut page = String::new();
     if wanted("crates") {
         for (example, title) in EXAMPLES {
-            page.push_str(&format!("\n## {title}\n\n{}", table::render(&example_rows(example)?)));
+            let rows = example_rows(example)?;
+            page.push_str(&format!("\n## {title}\n\n{}", table::render(&rows)));
+            measured.crates.extend(rows);
         }
     }
     if wanted("http") {
-        for latency in LATENCIES {
-            let rows = over_http(latency, seconds, &[])?;
-            page.push_str(&format!("\n## Over HTTP, drives {latency} slower per sync\n\n{}", table::render(&rows)));
+        for run in HTTP {
+            let rows = over_http(&run, seconds)?;
+            page.push_str(&format!("\n## Over HTTP, {}\n\n{}", run.title, table::render(&rows)));
+            measured.http.push((run.title, rows));
         }
-        let rows =
-            over_http("0ms", seconds, &["--sign-payload", "--sizes", "64MiB", "--ops", "put,get", "--clients", "1"])?;
-        page.push_str(&format!("\n## Over HTTP, signed payloads\n\n{}", table::render(&rows)));
     }
     if wanted("memory") {
         page.push_str(&format!("\n## Memory\n\n{}", table::render(&memory()?)));
@@ -65,7 +90,8 @@ pub(crate) fn bench(rest: &[&str]) -> Result<()> {
         println!("{page}");
         return Ok(());
     }
-    write_page(&page)
+    let promises = table::render(&targets(&measured)?);
+    write_page(&format!("Measured {date} on {}.\n\n## Promises over HTTP\n\n{promises}{page}", machine::describe()?))
 }
 
 const ALL: [&str; 3] = ["--workspace", "--ignore-rust-version", "--locked"];
@@ -87,6 +113,8 @@ fn keep(name: &str, bytes: &[u8]) -> Result<()> {
 fn example_rows(example: &str) -> Result<Vec<Value>> {
     println!("==> {example}");
     let mut command = crate::root::command(release(&format!("examples/{example}")));
+    // Those that need files make them there; the others take no argument.
+    command.arg(folder());
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().with_context(|| example.to_owned())?;
     ensure!(output.status.success(), "{example}: {}", output.status);
     keep(&format!("{example}.jsonl"), &output.stdout)?;
@@ -96,16 +124,16 @@ fn example_rows(example: &str) -> Result<Vec<Value>> {
 }
 
 /// Runs the load tester's measurement against a fresh store.
-fn over_http(latency: &str, seconds: &str, more: &[&str]) -> Result<Vec<Value>> {
-    println!("==> over HTTP, {latency} {}", more.join(" "));
-    let server = Server::start(&release("stele"), &folder().join("store"), latency)?;
+fn over_http(run: &HttpRun, seconds: &str) -> Result<Vec<Value>> {
+    println!("==> over HTTP, {}", run.title);
+    let server = Server::start(&release("stele"), &folder().join("store"), run.settings)?;
     let mut load = crate::root::command(release("stele-loadtest"));
     load.args(["bench", "--endpoint", &server.s3, "--seconds", seconds]);
     load.args(["--metrics", &format!("{}/metrics", server.admin), "--server-pid", &server.pid().to_string()]);
-    load.args(more).env("AWS_ACCESS_KEY_ID", serve::ACCESS).env("AWS_SECRET_ACCESS_KEY", serve::SECRET);
+    load.args(run.flags).env("AWS_ACCESS_KEY_ID", serve::ACCESS).env("AWS_SECRET_ACCESS_KEY", serve::SECRET);
     let output = load.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("stele-loadtest bench")?;
     ensure!(output.status.success(), "stele-loadtest bench: {}", output.status);
-    keep(&format!("http-{latency}{}.json", if more.is_empty() { "" } else { "-signed" }), &output.stdout)?;
+    keep(&format!("http, {}.json", run.title), &output.stdout)?;
     server.stop()?;
     match serde_json::from_slice(&output.stdout).context("rows of stele-loadtest bench")? {
         Value::Array(rows) => Ok(rows),

@@ -52,14 +52,10 @@ fn after_build(steps: &mut Steps, extent: Extent) {
         // A hundred seeds are among the tests.
         steps.run("more seeds", || succeed(&mut built("stele-sim", &["--seeds", "100..5000"])));
     }
-    steps.run("sabotage is found", || {
-        // Only the tests of that name: of the other crates' nothing is run, and little is built again.
-        let mut test = cargo(&["test", "--features", "stele-sim/sabotage", "--test", "it"]);
-        succeed(test.args(ALL).args(["--", "sabotages::"]))
-    });
     steps.run("S3 suite and bad input", || with_clients("loadtest/acceptance/suite.py", &[]));
     steps
         .run("real input through four clients", || with_clients("loadtest/clients/real_input.py", &real_input(extent)));
+    steps.run("data of earlier versions", || with_clients("loadtest/acceptance/stored_formats.py", &[]));
     steps.run("space comes back", || {
         let count = if extent == Extent::Full { "10000" } else { "1500" };
         with_clients("loadtest/acceptance/space.py", &["--operations".into(), count.into()])
@@ -67,6 +63,12 @@ fn after_build(steps: &mut Steps, extent: Extent) {
     steps.run("nothing is answered before it is synced", || match tools::missing_strace() {
         Some(missing) => Ok(Outcome::Lacks(missing)),
         None => with_clients("loadtest/acceptance/durability.py", &[]),
+    });
+    // Last of what uses the binary: this build replaces it by one with the switches compiled in.
+    steps.run("sabotage is found", || {
+        // Only the tests of that name: of the other crates' nothing is run, and little is built again.
+        let mut test = cargo(&["test", "--features", "stele-sim/sabotage", "--test", "it"]);
+        succeed(test.args(ALL).args(["--", "sabotages::"]))
     });
 }
 

@@ -4,7 +4,7 @@ use stele_types::ids::CommitSeq;
 
 use super::*;
 
-fn sample() -> Record {
+pub(crate) fn sample() -> Record {
     Record {
         event: Event::Put,
         bucket: "scans".into(),

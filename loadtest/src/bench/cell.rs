@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use bytes::Bytes;
 use http::Method;
-use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::latency::Latencies;
@@ -16,18 +15,35 @@ use crate::s3::{Call, S3};
 
 /// Rows of one listing.
 const LIST_ROWS: u32 = 100;
+/// Rows of one page of a walk.
+const WALK_ROWS: u32 = 1000;
 /// Every object begins with its own number, so that no two are alike.
 const STAMP_BYTES: usize = 8;
 
 /// What is measured.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Operation {
     Put,
     Get,
     Head,
     List,
+    /// Pages of 1,000 keys through everything that the bench has written, from the start again at the end.
+    Walk,
     Delete,
+}
+
+impl Operation {
+    /// The word of the command line and of reports.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Get => "get",
+            Self::Head => "head",
+            Self::List => "list",
+            Self::Walk => "walk",
+            Self::Delete => "delete",
+        }
+    }
 }
 
 impl FromStr for Operation {
@@ -39,8 +55,9 @@ impl FromStr for Operation {
             "get" => Self::Get,
             "head" => Self::Head,
             "list" => Self::List,
+            "walk" => Self::Walk,
             "delete" => Self::Delete,
-            other => bail!("unknown operation {other:?}; known are put, get, head, list, delete"),
+            other => bail!("unknown operation {other:?}; known are put, get, head, list, walk, delete"),
         })
     }
 }
@@ -92,11 +109,15 @@ pub(crate) struct Worker {
     written: u64,
     deleted: u64,
     cursor: u64,
+    /// Prefix of all workers' keys, and where the walk through them is.
+    root: String,
+    walked: Option<String>,
 }
 
 impl Worker {
-    pub(crate) fn new(s3: S3, prefix: String, body: Bytes) -> Self {
-        Self { s3, prefix, body, written: 0, deleted: 0, cursor: 0 }
+    pub(crate) fn new(s3: S3, root: &str, own: &str, body: Bytes) -> Self {
+        let prefix = format!("{root}{own}");
+        Self { s3, prefix, body, written: 0, deleted: 0, cursor: 0, root: root.to_owned(), walked: None }
     }
 
     pub(crate) fn object_len(&self) -> u64 {
@@ -119,7 +140,7 @@ impl Worker {
     pub(crate) async fn work(&mut self, running: &Running) -> anyhow::Result<Done> {
         let mut done = Done::default();
         while running.next() {
-            if running.op != Operation::Put && self.deleted == self.written {
+            if !matches!(running.op, Operation::Put | Operation::Walk) && self.deleted == self.written {
                 break;
             }
             let started = Instant::now();
@@ -157,6 +178,13 @@ impl Worker {
             Operation::Head => {
                 let ok = self.ok(Call { method: Method::HEAD, key: &key, ..Call::default() }).await;
                 ok.then_some(0)
+            }
+            Operation::Walk => {
+                let page = self.s3.list(&self.root, self.walked.as_deref(), WALK_ROWS).await;
+                page.ok().map(|page| {
+                    self.walked = page.next;
+                    0
+                })
             }
             Operation::List => self.s3.list(&self.prefix, None, LIST_ROWS).await.ok().map(|_| 0),
             Operation::Delete => {

@@ -31,7 +31,7 @@ pub(crate) struct BenchArgs {
     /// Numbers of concurrent clients.
     #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
     clients: Vec<u32>,
-    /// Operations, in this order; all but put need a put before them.
+    /// Operations, in this order; all but put and walk need a put before them.
     #[arg(long, value_delimiter = ',', default_value = "put,get,head,list,delete")]
     ops: Vec<Operation>,
     /// Seconds of each measurement.
@@ -47,6 +47,9 @@ pub(crate) struct BenchArgs {
     /// contains `fsyncs` are reported per operation.
     #[arg(long)]
     metrics: Option<String>,
+    /// Leave the objects there, for example for a later `--ops walk`.
+    #[arg(long)]
+    keep: bool,
     /// Keys begin with this.
     #[arg(long, default_value = "bench/")]
     prefix: String,
@@ -56,7 +59,7 @@ pub(crate) struct BenchArgs {
 #[derive(Debug, Serialize)]
 struct Row {
     size: String,
-    op: Operation,
+    op: &'static str,
     clients: u32,
     count: u64,
     errors: u64,
@@ -83,13 +86,16 @@ pub(crate) async fn bench(args: BenchArgs) -> anyhow::Result<()> {
     S3::new(&target).ensure_bucket().await?;
     let server = Server::new(args.server_pid, args.metrics.as_deref())?;
     let mut rows = Vec::new();
+    if let Some(latencies) = server.ping().await? {
+        rows.push(ping_row(&latencies));
+    }
     for size in &args.sizes {
         let body = Content::new(1, "bench", 1).bytes(0, usize::try_from(size.0)?);
         for clients in &args.clients {
             let mut workers: Vec<Worker> = (0..*clients)
                 .map(|id| {
-                    let prefix = format!("{}{size}/{clients}/c{id:03}/", args.prefix);
-                    Worker::new(S3::new(&target), prefix, body.clone())
+                    let own = format!("{size}/{clients}/c{id:03}/");
+                    Worker::new(S3::new(&target), &args.prefix, &own, body.clone())
                 })
                 .collect();
             for op in &args.ops {
@@ -102,10 +108,32 @@ pub(crate) async fn bench(args: BenchArgs) -> anyhow::Result<()> {
                 report_progress(&row);
                 rows.push(row);
             }
-            cell::clean_up(&mut workers).await;
+            if !args.keep {
+                cell::clean_up(&mut workers).await;
+            }
         }
     }
     print_json(&rows)
+}
+
+/// An empty HTTP round trip, to compare the others with.
+fn ping_row(latencies: &Latencies) -> Row {
+    let row = Row {
+        size: Size(0).to_string(),
+        op: "ping",
+        clients: 1,
+        count: latencies.count(),
+        errors: 0,
+        seconds: 0.0,
+        ops_per_s: 0.0,
+        mb_per_s: 0.0,
+        quantiles: latencies.quantiles(),
+        server_cpu_ms_per_op: None,
+        server_cpu_s_per_gb: None,
+        syncs_per_op: BTreeMap::new(),
+    };
+    report_progress(&row);
+    row
 }
 
 async fn measure(workers: &mut Vec<Worker>, cell: Cell, server: &Server) -> anyhow::Result<Row> {
@@ -138,7 +166,7 @@ async fn measure(workers: &mut Vec<Worker>, cell: Cell, server: &Server) -> anyh
     let cpu = Sample::cpu_between(&before, &after);
     Ok(Row {
         size: Size(size).to_string(),
-        op: cell.op,
+        op: cell.op.name(),
         clients,
         count,
         errors,
@@ -158,7 +186,7 @@ async fn measure(workers: &mut Vec<Worker>, cell: Cell, server: &Server) -> anyh
 #[expect(clippy::print_stderr, reason = "progress for people; stdout carries the report")]
 fn report_progress(row: &Row) {
     eprintln!(
-        "{:>8} {:?} x{:<3} {:>9.0} ops/s {:>8.1} MB/s p50 {} us p99 {} us errors {}",
+        "{:>8} {} x{:<3} {:>9.0} ops/s {:>8.1} MB/s p50 {} us p99 {} us errors {}",
         row.size,
         row.op,
         row.clients,

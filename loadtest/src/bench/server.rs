@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
+use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt as _;
+use tokio::time::Instant;
 
+use crate::latency::Latencies;
 use crate::s3::connection::{Connection, authority};
 use crate::s3::payload::Payload;
 
@@ -54,6 +57,28 @@ impl Server {
     }
 }
 
+/// Requests of one measurement of the empty round trip.
+const PINGS: u32 = 2000;
+
+impl Server {
+    /// Latencies of an HTTP request that does nothing: `/health/live` beside the metrics, on one
+    /// connection. What any operation costs at least. `None` without metrics.
+    ///
+    /// # Errors
+    /// If the address does not answer.
+    pub(crate) async fn ping(&self) -> anyhow::Result<Option<Latencies>> {
+        let Some((authority, _)) = &self.metrics else { return Ok(None) };
+        let mut connection = Connection::new(authority.clone());
+        let mut latencies = Latencies::default();
+        for _ in 0..PINGS {
+            let started = Instant::now();
+            call(&mut connection, authority, "/health/live").await?;
+            latencies.record(started.elapsed());
+        }
+        Ok(Some(latencies))
+    }
+}
+
 impl Sample {
     /// CPU seconds spent between two samples.
     pub(crate) fn cpu_between(before: &Self, after: &Self) -> Option<f64> {
@@ -84,12 +109,15 @@ fn parse_cpu(stat: &str) -> Option<f64> {
 }
 
 async fn scrape(authority: &str, path: &str) -> anyhow::Result<String> {
-    let request = Request::get(path).header("host", authority).body(Payload::default())?;
-    let mut connection = Connection::new(authority.to_owned());
-    let response = connection.send(request).await.map_err(|e| anyhow::anyhow!("metrics: {e}"))?;
-    ensure!(response.status().is_success(), "metrics: status {}", response.status());
-    let body = response.into_body().collect().await?.to_bytes();
+    let body = call(&mut Connection::new(authority.to_owned()), authority, path).await?;
     Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+async fn call(connection: &mut Connection, authority: &str, path: &str) -> anyhow::Result<Bytes> {
+    let request = Request::get(path).header("host", authority).body(Payload::default())?;
+    let response = connection.send(request).await.map_err(|e| anyhow::anyhow!("{path}: {e}"))?;
+    ensure!(response.status().is_success(), "{path}: status {}", response.status());
+    Ok(response.into_body().collect().await?.to_bytes())
 }
 
 /// Sums the samples of every counter whose name contains `fsyncs`, over its labels.

@@ -124,6 +124,23 @@ fn decode_entry(index: u64, bytes: &[u8]) -> io::Result<Entry> {
     if entry.index() == index { Ok(entry) } else { Err(damaged()) }
 }
 
+/// Fuzz entry: any bytes are refused or an entry. The checksum keeps a fuzzer out, so that it is also
+/// put in front.
+pub fn fuzz_entry(data: &[u8]) {
+    let sealed = [&crc32c::crc32c(data).to_le_bytes()[..], data].concat();
+    for bytes in [data, &sealed] {
+        for index in 0..4 {
+            let Ok(entry) = decode_entry(index, bytes) else { continue };
+            let again = decode_entry(index, &encode_entry(&entry)).expect("what was encoded decodes");
+            assert_eq!(encode_entry(&again), encode_entry(&entry));
+            if let openraft::EntryPayload::Normal(proposal) = &entry.payload {
+                crate::fuzzing::fuzz_command(&proposal.envelope);
+            }
+        }
+    }
+    crate::fuzzing::fuzz_command(data);
+}
+
 impl Shared {
     fn tail(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)

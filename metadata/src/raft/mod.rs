@@ -11,6 +11,7 @@ mod state_machine;
 mod types;
 
 pub(crate) use group::{Group, GroupParts};
+pub use log_store::fuzz_entry;
 pub(crate) use log_store::{LogStore, LogTuning};
 pub use runtime::seed_thread;
 pub(crate) use state_machine::StateMachine;
@@ -18,4 +19,4 @@ pub(crate) use state_machine::StateMachine;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::stored_entries;
+pub(crate) use tests::{entry_seed, stored_entries};

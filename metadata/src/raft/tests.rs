@@ -82,6 +82,11 @@ pub(crate) async fn stored_entries(disk: &ModelDisk) -> u64 {
     index(state.last_log_id) - index(state.last_purged_log_id)
 }
 
+/// Body of one entry with a command, as the fuzz target takes it.
+pub(crate) fn entry_seed() -> Vec<u8> {
+    rmp_serde::to_vec(&blank(1, 1)).unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn flipped_entries_are_refused() {
     use openraft::storage::RaftLogReader;

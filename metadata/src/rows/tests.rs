@@ -9,7 +9,7 @@ use super::*;
 use crate::keyspace;
 use crate::rows::current::etag_text;
 
-fn small_version() -> VersionRow {
+pub(crate) fn small_version() -> VersionRow {
     let entry = ChunkEntry {
         id: ChunkId::from_bytes([0xaa; 32]),
         len: 4096,

@@ -59,14 +59,14 @@ pub(super) struct Broken;
 
 /// Digests that the client declared.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Declared {
+pub(crate) struct Declared {
     md5: Option<Vec<u8>>,
     payload_sha256: Option<Vec<u8>>,
     checksums: Vec<(ChecksumAlgorithm, Vec<u8>)>,
 }
 
 /// True for requests whose body s3s reads whole.
-pub(super) fn is_document(method: &Method, uri: &Uri) -> bool {
+pub(crate) fn is_document(method: &Method, uri: &Uri) -> bool {
     method == Method::POST || (method == Method::PUT && !addresses_object(uri.path()))
 }
 
@@ -79,7 +79,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// # Errors
 /// Digests that can't be decoded; a bulk deletion without one, as a flipped bit there deletes
 /// another key; framed documents and browser forms, which are not implemented.
-pub(super) fn declared(uri: &Uri, headers: &HeaderMap) -> Result<Declared, Refusal> {
+pub(crate) fn declared(uri: &Uri, headers: &HeaderMap) -> Result<Declared, Refusal> {
     let refuse = |status, code, message: &str| Err(Refusal { status, code, message: message.to_owned() });
     if text(headers, CONTENT_TYPE.as_str()).is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/form-data")) {
         return refuse(501, "NotImplemented", "Browser uploads by POST form are not implemented; use PUT.");

@@ -65,6 +65,11 @@ fn row(algorithm: ChecksumAlgorithm) -> (&'static str, &'static str, usize) {
     (row.1, row.2, row.3)
 }
 
+/// All that are implemented.
+pub(super) fn algorithms() -> impl Iterator<Item = ChecksumAlgorithm> {
+    ALL.iter().map(|row| row.0)
+}
+
 /// As S3 names it, for example `CRC32C`.
 pub(super) fn name(algorithm: ChecksumAlgorithm) -> &'static str {
     row(algorithm).0

@@ -118,11 +118,11 @@ fn object(key: ListedKey, keys: Keys, owner: Option<s3s::dto::Owner>) -> S3Resul
 }
 
 /// A continuation token: opaque to clients, the last key or common prefix to us.
-fn token(after: &str) -> String {
+pub(super) fn token(after: &str) -> String {
     URL_SAFE_NO_PAD.encode(format!("1{after}"))
 }
 
-fn token_after(token: &str) -> S3Result<String> {
+pub(super) fn token_after(token: &str) -> S3Result<String> {
     let decoded = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     decoded
         .and_then(|text| text.strip_prefix('1').map(str::to_owned))

@@ -67,3 +67,21 @@ fn fail_as(id: Option<RequestId>, error: GatewayError) -> S3Error {
     error.set_request_id(text);
     error
 }
+
+/// Values of headers and queries, for the fuzz target: what is taken means the same when written back.
+pub(crate) fn fuzz_value(text: &str) {
+    if let Ok(after) = listing::token_after(text) {
+        assert_eq!(listing::token_after(&listing::token(&after)).ok(), Some(after));
+    }
+    assert_eq!(listing::token_after(&listing::token(text)).ok().as_deref(), Some(text));
+    if let Ok(algorithm) = checksums::by_name(text) {
+        assert!(checksums::name(algorithm).eq_ignore_ascii_case(text));
+    }
+    for algorithm in checksums::algorithms() {
+        if let Ok(found) = checksums::declared([(algorithm, Some(text.to_owned()))]) {
+            assert_eq!(found.len(), 1);
+        }
+    }
+    let kept = headers::without_aws_chunked(Some(text.to_owned()));
+    assert_eq!(headers::without_aws_chunked(kept.clone()), kept);
+}

@@ -308,9 +308,10 @@ impl Committer {
                 active.position = batch.end;
                 self.shared.index_mut().segment_mut(active.number).written = batch.end;
                 publish(&self.shared, active, &mut batch);
-                let gather = if took < SLOW_SYNC { Duration::ZERO } else { (took / 8).min(GATHER_MAX) };
+                // After a fast sync the next batch is those who queued meanwhile; no timer is as short.
                 let queued = self.waiting.len() + self.ops.len();
-                self.expected = (operations + queued, Instant::now() + gather);
+                let expected = if took < SLOW_SYNC { 0 } else { operations + queued };
+                self.expected = (expected, Instant::now() + (took / 8).min(GATHER_MAX));
             }
             Err(error) => self.give_up(&error, batch),
         }

@@ -19,8 +19,8 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts a store over an empty `data`; every sync of a drive takes `latency` longer.
-    pub(super) fn start(stele: &Path, data: &Path, latency: &str) -> Result<Self> {
+    /// Starts a store over an empty `data`, with settings as its environment names them.
+    pub(super) fn start(stele: &Path, data: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         remove(data)?;
         let mut command = Command::new(stele);
         command
@@ -28,8 +28,8 @@ impl Server {
             .arg(data)
             .env("STELE_ROOT_ACCESS_KEY", ACCESS)
             .env("STELE_ROOT_SECRET_KEY", SECRET)
-            .env("STELE_BENCH_DRIVE_SYNC_LATENCY", latency)
             .env("STELE_LOG_LEVEL", "error")
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| stele.display().to_string())?;
