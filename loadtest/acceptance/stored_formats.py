@@ -23,7 +23,7 @@ PART = 5 * MIB
 
 def content(name, length):
     """Bytes that follow from the name, repeat often enough to compress well, and seldom enough to be cut."""
-    block = hashlib.shake_256(name.encode()).digest(64 * 1024)
+    block = hashlib.shake_256(name.encode()).digest(4096)
     counted = (block[:-8] + number.to_bytes(8, "little") for number in range(length // len(block) + 1))
     return b"".join(counted)[:length]
 

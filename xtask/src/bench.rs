@@ -38,6 +38,13 @@ struct HttpRun {
     flags: &'static [&'static str],
 }
 
+impl HttpRun {
+    /// Where its raw rows are kept.
+    fn file(&self) -> String {
+        format!("http, {}.json", self.title)
+    }
+}
+
 const LATENCY: &str = "STELE_BENCH_DRIVE_SYNC_LATENCY";
 
 const HTTP: [HttpRun; 5] = [
@@ -56,35 +63,33 @@ const HTTP: [HttpRun; 5] = [
     },
 ];
 
-/// Measures everything: `--date DATE [--seconds N] [--only PART]`, PART being `crates`, `http` or `memory`.
+/// Measures everything: `--date DATE [--seconds N]`, keeps the raw rows and writes the page from them.
+/// `--only PART` measures `crates`, `http` or `memory` and prints it; `--render` measures nothing and
+/// writes the page from the rows that are kept.
 ///
 /// # Errors
 /// If something can't be built or measured.
 pub(crate) fn bench(rest: &[&str]) -> Result<()> {
     let date = option(rest, "--date").context("--date DATE is needed: it stands in the page")?;
-    let seconds = option(rest, "--seconds").unwrap_or("3");
     let only = option(rest, "--only");
+    if !rest.contains(&"--render") {
+        measure(only, option(rest, "--seconds").unwrap_or("3"))?;
+    }
     let wanted = |part: &str| only.is_none_or(|only| only == part);
-    std::fs::create_dir_all(folder()).context("making target/bench")?;
-    succeed(cargo(&["build", "--release", "--bins", "--examples"]).args(ALL))?;
     let mut measured = Measured::default();
     let mut page = String::new();
-    if wanted("crates") {
-        for (example, title) in EXAMPLES {
-            let rows = example_rows(example)?;
-            page.push_str(&format!("\n## {title}\n\n{}", table::render(&rows)));
-            measured.crates.extend(rows);
-        }
+    for (example, title) in EXAMPLES.into_iter().filter(|_| wanted("crates")) {
+        let rows = kept(&format!("{example}.jsonl"))?;
+        page.push_str(&format!("\n## {title}\n\n{}", table::render(&rows)));
+        measured.crates.extend(rows);
     }
-    if wanted("http") {
-        for run in HTTP {
-            let rows = over_http(&run, seconds)?;
-            page.push_str(&format!("\n## Over HTTP, {}\n\n{}", run.title, table::render(&rows)));
-            measured.http.push((run.title, rows));
-        }
+    for run in HTTP.iter().filter(|_| wanted("http")) {
+        let rows = kept(&run.file())?;
+        page.push_str(&format!("\n## Over HTTP, {}\n\n{}", run.title, table::render(&rows)));
+        measured.http.push((run.title, rows));
     }
     if wanted("memory") {
-        page.push_str(&format!("\n## Memory\n\n{}", table::render(&memory()?)));
+        page.push_str(&format!("\n## Memory\n\n{}", table::render(&kept("memory.jsonl")?)));
     }
     if only.is_some() {
         println!("{page}");
@@ -92,6 +97,20 @@ pub(crate) fn bench(rest: &[&str]) -> Result<()> {
     }
     let promises = table::render(&targets(&measured)?);
     write_page(&format!("Measured {date} on {}.\n\n## Promises over HTTP\n\n{promises}{page}", machine::describe()?))
+}
+
+/// Measures one part or all, and keeps the raw rows.
+fn measure(only: Option<&str>, seconds: &str) -> Result<()> {
+    let wanted = |part: &str| only.is_none_or(|only| only == part);
+    std::fs::create_dir_all(folder()).context("making target/bench")?;
+    succeed(cargo(&["build", "--release", "--bins", "--examples"]).args(ALL))?;
+    for (example, _) in EXAMPLES.iter().filter(|_| wanted("crates")) {
+        measure_example(example)?;
+    }
+    for run in HTTP.iter().filter(|_| wanted("http")) {
+        measure_http(run, seconds)?;
+    }
+    if wanted("memory") { measure_memory() } else { Ok(()) }
 }
 
 const ALL: [&str; 3] = ["--workspace", "--ignore-rust-version", "--locked"];
@@ -109,22 +128,30 @@ fn keep(name: &str, bytes: &[u8]) -> Result<()> {
     std::fs::write(&path, bytes).with_context(|| path.display().to_string())
 }
 
+/// Rows of a file that was kept: one JSON array, or one object per line among other text.
+fn kept(name: &str) -> Result<Vec<Value>> {
+    let path = folder().join(name);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("{}: measure first", path.display()))?;
+    if text.trim_start().starts_with('[') {
+        return serde_json::from_str(&text).with_context(|| name.to_owned());
+    }
+    let lines = text.lines().filter(|line| line.starts_with('{'));
+    lines.map(|line| serde_json::from_str(line).with_context(|| format!("{name}: {line}"))).collect()
+}
+
 /// Runs an example that prints one JSON object per line.
-fn example_rows(example: &str) -> Result<Vec<Value>> {
+fn measure_example(example: &str) -> Result<()> {
     println!("==> {example}");
     let mut command = crate::root::command(release(&format!("examples/{example}")));
     // Those that need files make them there; the others take no argument.
     command.arg(folder());
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().with_context(|| example.to_owned())?;
     ensure!(output.status.success(), "{example}: {}", output.status);
-    keep(&format!("{example}.jsonl"), &output.stdout)?;
-    let text = String::from_utf8(output.stdout).with_context(|| example.to_owned())?;
-    let lines = text.lines().filter(|line| line.starts_with('{'));
-    lines.map(|line| serde_json::from_str(line).with_context(|| format!("{example}: {line}"))).collect()
+    keep(&format!("{example}.jsonl"), &output.stdout)
 }
 
 /// Runs the load tester's measurement against a fresh store.
-fn over_http(run: &HttpRun, seconds: &str) -> Result<Vec<Value>> {
+fn measure_http(run: &HttpRun, seconds: &str) -> Result<()> {
     println!("==> over HTTP, {}", run.title);
     let server = Server::start(&release("stele"), &folder().join("store"), run.settings)?;
     let mut load = crate::root::command(release("stele-loadtest"));
@@ -133,16 +160,12 @@ fn over_http(run: &HttpRun, seconds: &str) -> Result<Vec<Value>> {
     load.args(run.flags).env("AWS_ACCESS_KEY_ID", serve::ACCESS).env("AWS_SECRET_ACCESS_KEY", serve::SECRET);
     let output = load.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("stele-loadtest bench")?;
     ensure!(output.status.success(), "stele-loadtest bench: {}", output.status);
-    keep(&format!("http, {}.json", run.title), &output.stdout)?;
     server.stop()?;
-    match serde_json::from_slice(&output.stdout).context("rows of stele-loadtest bench")? {
-        Value::Array(rows) => Ok(rows),
-        other => bail!("stele-loadtest bench printed {other}"),
-    }
+    keep(&run.file(), &output.stdout)
 }
 
 /// Runs the memory script, which prints one JSON object per line and fails over budget.
-fn memory() -> Result<Vec<Value>> {
+fn measure_memory() -> Result<()> {
     if let Some(missing) = tools::missing_clients() {
         bail!("memory: lacks {missing}");
     }
@@ -151,9 +174,7 @@ fn memory() -> Result<Vec<Value>> {
     script.arg("--stele").arg(release("stele")).arg("--work").arg(folder().join("memory"));
     let output = script.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("memory.py")?;
     ensure!(output.status.success(), "memory.py: {}: {}", output.status, String::from_utf8_lossy(&output.stdout));
-    keep("memory.jsonl", &output.stdout)?;
-    let text = String::from_utf8(output.stdout).context("memory.py")?;
-    text.lines().filter(|line| line.starts_with('{')).map(|line| Ok(serde_json::from_str(line)?)).collect()
+    keep("memory.jsonl", &output.stdout)
 }
 
 fn write_page(measured: &str) -> Result<()> {
