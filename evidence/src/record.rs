@@ -192,37 +192,45 @@ impl Record {
 struct Fields<'a> {
     reader: Reader<'a>,
     left: u64,
-    next: Option<u64>,
+    next: Next,
+}
+
+/// What stands next in the map.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The value of this field.
+    Value(u64),
+    /// The number of another field: the value before it was handed out.
+    Number,
+    /// Nothing.
+    End,
 }
 
 impl<'a> Fields<'a> {
     fn start(bytes: &'a [u8]) -> Result<Self, CborError> {
         let mut reader = Reader::new(bytes);
         let left = reader.map()?;
-        let mut fields = Self { reader, left, next: None };
-        fields.advance()?;
-        Ok(fields)
+        Ok(Self { reader, left, next: Next::Number })
     }
 
     fn advance(&mut self) -> Result<(), CborError> {
-        self.next = None;
-        if self.left > 0 {
-            self.left -= 1;
-            self.next = Some(self.reader.uint()?);
+        if self.next == Next::Number {
+            self.next = Next::End;
+            if self.left > 0 {
+                self.left -= 1;
+                self.next = Next::Value(self.reader.uint()?);
+            }
         }
         Ok(())
     }
 
     /// The reader at this field's value, if the field is next. The caller reads exactly one item.
     fn optional(&mut self, number: u64) -> Result<Option<&mut Reader<'a>>, CborError> {
-        // A value was handed out for the field before: its successor's number stands next.
-        if self.next == Some(CONSUMED) {
-            self.advance()?;
-        }
-        if self.next != Some(number) {
+        self.advance()?;
+        if self.next != Next::Value(number) {
             return Ok(None);
         }
-        self.next = Some(CONSUMED);
+        self.next = Next::Number;
         Ok(Some(&mut self.reader))
     }
 
@@ -231,18 +239,13 @@ impl<'a> Fields<'a> {
     }
 
     fn end(mut self) -> Result<(), CborError> {
-        if self.next == Some(CONSUMED) {
-            self.advance()?;
-        }
+        self.advance()?;
         match self.next {
-            Some(number) => Err(CborError::Field(number)),
-            None => self.reader.end(),
+            Next::Value(number) => Err(CborError::Field(number)),
+            Next::Number | Next::End => self.reader.end(),
         }
     }
 }
-
-/// Not a field number: the field that was next has been handed out.
-const CONSUMED: u64 = u64::MAX;
 
 fn version_bytes(version: VersionId) -> [u8; 16] {
     (u128::from(version.commit_seq.0) << 64 | u128::from(version.nonce)).to_be_bytes()

@@ -113,3 +113,15 @@ proptest! {
         prop_assert!(decoded.is_err() || decoded.unwrap().encode() == bytes);
     }
 }
+
+/// Found by the fuzz target: the greatest field number once stood for "nothing" in the reader.
+#[test]
+fn fields_behind_the_last_are_refused_whatever_their_number() {
+    let mut bytes = sample().encode();
+    let fields = bytes[0] - 0xa0;
+    bytes[0] = 0xa0 + fields + 1;
+    for number in [vec![17], [&[0x1b][..], &u64::MAX.to_be_bytes()].concat()] {
+        let more = [&bytes[..], &number, &[0]].concat();
+        assert!(Record::decode(&more).is_err(), "field {number:x?}");
+    }
+}
