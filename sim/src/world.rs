@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stele_metadata::MetadataNode;
 use stele_metadata::model_disk::ModelDisk as MetaDisk;
 use stele_rpc::client::MetaClient;
-use stele_storage_node::media::model::ModelDisk;
+use stele_storage_node::media::model::{Faults, ModelDisk};
 use stele_storage_node::node::StorageNode;
 use stele_types::ids::{ClusterId, DriveId, NodeId};
 use stele_types::seam::random_bytes;
@@ -126,7 +126,12 @@ impl World {
 
     /// Every process is gone and every device has lost what it had not synced.
     pub fn power_loss(&self) {
-        self.drives.iter().for_each(ModelDisk::crash);
+        for drive in &self.drives {
+            drive.crash();
+            // A read error that nobody has met yet would take this drive away at the next start, while as
+            // many as the scheme may lose are gone already.
+            drive.set_faults(Faults::default());
+        }
         self.meta_disk.crash();
         *self.processes() = Processes::default();
     }
