@@ -140,9 +140,13 @@ async fn serve_calls(shared: &Arc<Shared>, connection: &quinn::Connection, ident
     let peer = Arc::new(Peer { shared: Arc::clone(shared), identity, in_flight, repair });
     let mut calls = JoinSet::new();
     let mut stopping = shared.stopping.clone();
+    let mut draining = false;
     loop {
         tokio::select! {
             stream = connection.accept_bi() => match stream {
+                Ok(stream) if *shared.stopping.borrow() => {
+                    calls.spawn(refuse_stopping(Call::new(stream)));
+                }
                 Ok(stream) => {
                     calls.spawn(one_call(Arc::clone(&peer), Call::new(stream)));
                 }
@@ -150,13 +154,18 @@ async fn serve_calls(shared: &Arc<Shared>, connection: &quinn::Connection, ident
                 Err(_) => return,
             },
             Some(ended) = calls.join_next() => note(ended),
-            _ = stopping.wait_for(|stop| *stop) => break,
+            _ = stopping.wait_for(|stop| *stop), if !draining => draining = true,
+        }
+        if draining && calls.is_empty() {
+            break;
         }
     }
-    while let Some(ended) = calls.join_next().await {
-        note(ended);
-    }
     connection.close(CLOSE_STOPPING, b"the process is stopping");
+}
+
+/// A call that came after the process began to stop: certainly without effect.
+async fn refuse_stopping(mut call: Call) {
+    refuse(&mut call, RpcError::new(Code::Unreachable, "the process is stopping; ask another")).await;
 }
 
 async fn one_call(peer: Arc<Peer>, mut call: Call) {
@@ -247,5 +256,7 @@ async fn reply(call: &mut Call, class: Class, answer: Result<Response, RpcError>
     drop(call.send.set_priority(priority(class)));
     if write_frame(&mut call.send, prefix, [header, body]).await.is_ok() {
         call.done();
+        // Until it has arrived: a connection that is closed drops what is still to be sent.
+        drop(call.send.stopped().await);
     }
 }
