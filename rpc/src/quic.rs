@@ -1,5 +1,5 @@
-//! The transport between processes: QUIC with mutual TLS, one connection per peer and direction, one
-//! stream per call.
+//! The transport between processes: QUIC with mutual TLS, one connection per peer, direction and
+//! class, one stream per call.
 //!
 //! | module | holds |
 //! |---|---|

@@ -31,7 +31,7 @@ pub enum Reply {
 }
 
 /// How urgent a call is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub enum Class {
     /// Somebody waits for it.
     #[default]

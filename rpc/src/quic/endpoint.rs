@@ -17,6 +17,7 @@ use crate::tls::TlsError;
 use crate::tls::config;
 use crate::tls::credentials::Credentials;
 use crate::tls::identity::Identity;
+use crate::transport::Class;
 
 /// Where datagrams come from and go to.
 #[derive(Debug)]
@@ -174,9 +175,9 @@ impl QuicEndpoint {
         self.endpoint.set_server_config(None);
     }
 
-    pub(super) fn client_config(&self, mtu_cap: u16) -> quinn::ClientConfig {
+    pub(super) fn client_config(&self, mtu_cap: u16, class: Class) -> quinn::ClientConfig {
         let mut out = quinn::ClientConfig::new(Arc::<QuicClientConfig>::clone(&self.shown.load().client));
-        out.transport_config(self.config.dialling(mtu_cap));
+        out.transport_config(self.config.dialling(mtu_cap, class));
         out
     }
 }

@@ -6,6 +6,7 @@ use stele_types::ids::NodeId;
 
 use crate::error::{Code, RpcError};
 use crate::tls::identity::Identity;
+use crate::transport::Class;
 
 /// Version of messages this program speaks.
 pub const VERSION: u16 = 1;
@@ -30,6 +31,9 @@ pub struct Hello {
     pub node: NodeId,
     /// Its role by name; must be that of its certificate.
     pub role: String,
+    /// What the connection is for.
+    #[serde(default)]
+    pub class: Class,
 }
 
 /// What both sides agreed on.
@@ -45,7 +49,14 @@ impl Hello {
     /// What a node with this identity says.
     pub fn of(identity: Identity) -> Self {
         let role = identity.role.name().to_owned();
-        Self { version: VERSION, oldest: OLDEST, features: FEATURES, node: identity.node, role }
+        Self {
+            version: VERSION,
+            oldest: OLDEST,
+            features: FEATURES,
+            node: identity.node,
+            role,
+            class: Class::Foreground,
+        }
     }
 
     /// Whether two sides can talk. `peer` is what the peer's certificate says.

@@ -78,15 +78,18 @@ async fn greet(shared: &Shared, connection: &quinn::Connection, peer: Identity) 
     let limits = FrameLimits { header: HELLO_BYTES_MAX, body: 0 };
     let ours = Hello::of(shared.endpoint.identity());
     let agreed = match read_frame(&mut call.recv, limits, &shared.budget).await {
-        Ok(frame) => decode::<Hello>(&frame.header).and_then(|theirs| ours.agree(&theirs, peer)),
+        Ok(frame) => decode::<Hello>(&frame.header).and_then(|theirs| {
+            ours.agree(&theirs, peer)?;
+            Ok(theirs.class)
+        }),
         Err(FrameError::Broken(error)) => Err(error),
         Err(FrameError::Lost(problem)) => return Err(problem),
     };
-    let answer = agreed.as_ref().map(|_| &ours).map_err(|error| error);
+    let answer = agreed.as_ref().map(|_| &ours);
     let header = encode(&answer).map_err(|e| e.detail)?;
     let prefix = Prefix::new(header.len(), 0, limits).map_err(|e| e.detail)?;
-    if agreed.is_ok() {
-        shared.endpoint.config.open_windows(connection);
+    if let Ok(class) = &agreed {
+        shared.endpoint.config.open_windows(connection, *class);
     }
     write_frame(&mut call.send, prefix, [header, Bytes::new()]).await.map_err(|e| e.to_string())?;
     call.done();

@@ -1,4 +1,4 @@
-//! One peer as seen from the calling side: its connection, opened once for all who wait for it, the
+//! One peer as seen from the calling side, for one class of calls: its connection, opened once for all who wait for it, the
 //! bounds on calls to it, and the state of the path.
 
 use std::net::SocketAddr;
@@ -20,6 +20,7 @@ use super::stream::exchange_once;
 use crate::error::{Code, RpcError};
 use crate::tls::identity::Identity;
 use crate::tls::verify::server_name;
+use crate::transport::Class;
 
 /// Most socket addresses tried for one name.
 const ADDRESSES_MAX: usize = 8;
@@ -54,6 +55,7 @@ struct State {
 
 pub(super) struct Peer {
     pub(super) node: NodeId,
+    class: Class,
     pub(super) in_flight: Semaphore,
     pub(super) repair: Semaphore,
     mtu_cap: AtomicU16,
@@ -61,9 +63,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(node: NodeId, config: &QuicConfig) -> Self {
+    pub(super) fn new((node, class): (NodeId, Class), config: &QuicConfig) -> Self {
         Self {
             node,
+            class,
             in_flight: Semaphore::new(config.in_flight_max as usize),
             repair: Semaphore::new(config.repair_in_flight_max as usize),
             mtu_cap: AtomicU16::new(config.mtu_cap),
@@ -101,7 +104,8 @@ impl Peer {
     fn start(self: &Arc<Self>, endpoint: Arc<QuicEndpoint>, book: AddressBook) -> Dial {
         let me = Arc::clone(self);
         let task = tokio::spawn(async move {
-            let dialled = dial(me.node, &endpoint, &book, me.mtu_cap.load(Ordering::Relaxed)).await;
+            let cap = me.mtu_cap.load(Ordering::Relaxed);
+            let dialled = dial((me.node, me.class), &endpoint, &book, cap).await;
             let mut state = me.state();
             match &dialled {
                 Ok(connection) => {
@@ -161,7 +165,7 @@ impl Peer {
 /// Dials the addresses of a node in order. Nothing was asked of the node yet, so every failure is
 /// `Unreachable`.
 async fn dial(
-    node: NodeId,
+    (node, class): (NodeId, Class),
     endpoint: &Arc<QuicEndpoint>,
     book: &AddressBook,
     mtu_cap: u16,
@@ -186,7 +190,7 @@ async fn dial(
             }
         };
         for address in resolved {
-            match tokio::time::timeout(wait, open(node, address, endpoint, mtu_cap)).await {
+            match tokio::time::timeout(wait, open((node, class), address, endpoint, mtu_cap)).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(problem)) => failures.push(format!("{address}: {problem}")),
                 Err(_) => failures.push(format!(
@@ -201,15 +205,15 @@ async fn dial(
 }
 
 async fn open(
-    node: NodeId,
+    (node, class): (NodeId, Class),
     address: SocketAddr,
     endpoint: &Arc<QuicEndpoint>,
     mtu_cap: u16,
 ) -> Result<quinn::Connection, String> {
-    let config = endpoint.client_config(mtu_cap);
+    let config = endpoint.client_config(mtu_cap, class);
     let connecting = endpoint.endpoint.connect_with(config, address, &server_name(node));
     let connection = connecting.map_err(|e| e.to_string())?.await.map_err(|e| describe(&e))?;
-    let greeted = greet(&connection, endpoint.identity()).await;
+    let greeted = greet(&connection, endpoint.identity(), class).await;
     if let Err(problem) = &greeted {
         connection.close(CLOSE_HELLO, problem.as_bytes().get(..200).unwrap_or(problem.as_bytes()));
     }
@@ -223,9 +227,9 @@ pub(super) fn peer_identity(connection: &quinn::Connection) -> Option<Identity> 
     Identity::of_certificate(chain.first()?).ok()
 }
 
-async fn greet(connection: &quinn::Connection, us: Identity) -> Result<(), String> {
+async fn greet(connection: &quinn::Connection, us: Identity, class: Class) -> Result<(), String> {
     let peer = peer_identity(connection).ok_or("the peer shows no certificate")?;
-    let ours = Hello::of(us);
+    let ours = Hello { class, ..Hello::of(us) };
     let limits = FrameLimits { header: HELLO_BYTES_MAX, body: 0 };
     let header = encode(&ours).map_err(|e| e.detail)?;
     let answer = exchange_once(connection, header, limits).await.map_err(|e| e.detail)?;

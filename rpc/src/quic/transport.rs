@@ -38,7 +38,7 @@ struct Inner {
     endpoint: Arc<QuicEndpoint>,
     book: AddressBook,
     budget: Budget,
-    peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
+    peers: Mutex<BTreeMap<(NodeId, Class), Arc<Peer>>>,
 }
 
 impl std::fmt::Debug for QuicTransport {
@@ -57,20 +57,23 @@ impl QuicTransport {
     /// The path to every peer called so far. A path that lost large datagrams has its cap lowered.
     pub fn paths(&self) -> Vec<PathReport> {
         let peers: Vec<_> = self.peers().values().cloned().collect();
-        peers.iter().map(|peer| peer.report(&self.inner.endpoint.config)).collect()
+        let mut reports: Vec<_> = peers.iter().map(|peer| peer.report(&self.inner.endpoint.config)).collect();
+        // Foreground comes first; repair takes the same path.
+        reports.dedup_by_key(|report| report.peer);
+        reports
     }
 
-    fn peers(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Arc<Peer>>> {
+    fn peers(&self) -> std::sync::MutexGuard<'_, BTreeMap<(NodeId, Class), Arc<Peer>>> {
         self.inner.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn peer(&self, node: NodeId) -> Arc<Peer> {
-        let mut peers = self.peers();
-        Arc::clone(peers.entry(node).or_insert_with(|| Arc::new(Peer::new(node, &self.inner.endpoint.config))))
+    fn peer(&self, node: NodeId, class: Class) -> Arc<Peer> {
+        let (mut peers, key) = (self.peers(), (node, class));
+        Arc::clone(peers.entry(key).or_insert_with(|| Arc::new(Peer::new(key, &self.inner.endpoint.config))))
     }
 
     async fn attempt(&self, to: NodeId, request: Request, until: Instant) -> Result<Response, RpcError> {
-        let peer = self.peer(to);
+        let peer = self.peer(to, request.class);
         // Held to the end of the call.
         let _turn = turn(&peer, request.class).await?;
         let Request { message, body, class, .. } = request;

@@ -68,7 +68,14 @@ impl Raw {
 }
 
 fn our_hello() -> Hello {
-    Hello { version: 1, oldest: 1, features: u64::MAX, node: CLIENT, role: "s3-gateway".to_owned() }
+    Hello {
+        version: 1,
+        oldest: 1,
+        features: u64::MAX,
+        node: CLIENT,
+        role: "s3-gateway".to_owned(),
+        class: Class::Foreground,
+    }
 }
 
 #[tokio::test]
