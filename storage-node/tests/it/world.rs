@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use stele_rpc::error::RpcError;
 use stele_rpc::storage::{InventoryRow, PgRef, StorageReply, StorageRequest};
-use stele_rpc::transport::{Message, Reply, Request, Service};
+use stele_rpc::transport::{Reply, Request, Service};
 use stele_storage_node::config::{DriveConfig, NodeConfig};
 use stele_storage_node::exec::Executor;
 use stele_storage_node::identity::{DriveIdentity, format};
