@@ -8,7 +8,7 @@ use stele_types::ids::NodeId;
 use crate::error::{Code, RpcError};
 use crate::meta::{CommandEnvelope, MetaReply, MetaRequest};
 use crate::storage::{StorageReply, StorageRequest};
-use crate::transport::{Message, Reply, Request, Response, SharedTransport};
+use crate::transport::{Class, Reply, Request, Response, SharedTransport};
 
 /// Speaks to the metadata service.
 #[derive(Clone, Debug)]
@@ -28,8 +28,7 @@ impl MetaClient {
     /// # Errors
     /// As [`crate::transport::Transport::call`].
     pub async fn call(&self, request: MetaRequest, timeout: Duration) -> Result<MetaReply, RpcError> {
-        let request = Request { message: Message::Meta(request), body: Bytes::new(), timeout };
-        match self.transport.call(self.node, request).await?.reply {
+        match self.transport.call(self.node, Request::meta(request, timeout)).await?.reply {
             Reply::Meta(reply) => Ok(reply),
             Reply::Storage(_) => Err(unexpected("a storage reply to a metadata request")),
         }
@@ -68,7 +67,15 @@ impl StorageClient {
         body: Bytes,
         timeout: Duration,
     ) -> Result<(StorageReply, Bytes), RpcError> {
-        let request = Request { message: Message::Storage(request), body, timeout };
+        self.call_as(Class::Foreground, to, Request::storage(request, body, timeout)).await
+    }
+
+    /// Sends one request in the given class.
+    ///
+    /// # Errors
+    /// As [`crate::transport::Transport::call`].
+    pub async fn call_as(&self, class: Class, to: NodeId, request: Request) -> Result<(StorageReply, Bytes), RpcError> {
+        let request = Request { class, ..request };
         let Response { reply, body } = self.transport.call(to, request).await?;
         match reply {
             Reply::Storage(reply) => Ok((reply, body)),

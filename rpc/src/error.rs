@@ -68,6 +68,8 @@ pub enum Code {
     SweepRefused = 55,
     /// A queue or budget is full: slow down.
     Busy = 60,
+    /// The caller's role may not ask this.
+    Forbidden = 61,
 }
 
 impl Code {
@@ -85,6 +87,7 @@ impl Code {
             Self::Forgotten | Self::StaleUpload => Kind::Conflict,
             Self::DriveFull | Self::Busy => Kind::Full,
             Self::ShardCorrupt => Kind::Corrupt,
+            Self::Forbidden => Kind::Denied,
         }
     }
 }

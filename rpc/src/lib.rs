@@ -7,12 +7,20 @@
 //! | [`storage`] | requests to a storage node: shards, ranges, inventory, sweep |
 //! | [`transport`] | [`transport::Transport`] and [`transport::Service`] |
 //! | [`memory`] | the in-memory transport of `stele dev` and the simulator |
+//! | [`tls`] | the cluster's CA, node certificates, who a peer is |
+//! | [`quic`] | the transport between processes |
+//! | [`join`] | how a new node gets its certificate: token, request, reply |
+//! | [`fuzzing`] | entry points for the fuzz targets of what is parsed here |
 //! | [`client`] | typed clients over a transport |
 #![deny(missing_docs)]
 
 pub mod client;
 pub mod error;
+pub mod fuzzing;
+pub mod join;
 pub mod memory;
 pub mod meta;
+pub mod quic;
 pub mod storage;
+pub mod tls;
 pub mod transport;

@@ -30,6 +30,16 @@ pub enum Reply {
     Storage(StorageReply),
 }
 
+/// How urgent a call is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub enum Class {
+    /// Somebody waits for it.
+    #[default]
+    Foreground,
+    /// Repair, rebalance, scrub: may wait behind everything else.
+    Repair,
+}
+
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -39,6 +49,20 @@ pub struct Request {
     pub body: Bytes,
     /// How long the caller waits. Past it the outcome is unknown, not failed.
     pub timeout: Duration,
+    /// How urgent it is.
+    pub class: Class,
+}
+
+impl Request {
+    /// A foreground request to a metadata group.
+    pub fn meta(request: MetaRequest, timeout: Duration) -> Self {
+        Self { message: Message::Meta(request), body: Bytes::new(), timeout, class: Class::Foreground }
+    }
+
+    /// A foreground request to a storage node, with bulk bytes beside it.
+    pub fn storage(request: StorageRequest, body: Bytes, timeout: Duration) -> Self {
+        Self { message: Message::Storage(request), body, timeout, class: Class::Foreground }
+    }
 }
 
 /// One response.

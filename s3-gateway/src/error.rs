@@ -294,7 +294,8 @@ impl GatewayError {
             | Code::DriveFull
             | Code::DriveFailed
             | Code::ShardCorrupt
-            | Code::SweepRefused => Self::Internal { what: format!("metadata service: {error}") },
+            | Code::SweepRefused
+            | Code::Forbidden => Self::Internal { what: format!("metadata service: {error}") },
         }
     }
 }

@@ -323,7 +323,7 @@ impl Transport for SimTransport {
         let body = request.body.len();
         net.trace.line(format_args!("net #{call} {}>{to} {what} {len}+{body} +{}", self.from, fate.there));
         let timeout = request.timeout;
-        let request = Request { message, body: request.body, timeout };
+        let request = Request { message, body: request.body, timeout, class: request.class };
         if let Some(later) = fate.again {
             let (copy, me) = (request.clone(), self.clone());
             let repeat = Fate { there: fate.there + later, mute: true, again: None, lost: false, ..fate };

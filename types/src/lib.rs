@@ -7,6 +7,7 @@
 //! | [`error`] | the ten prescriptive error kinds |
 //! | [`fuzzing`] | entry points for the fuzz targets of these formats |
 //! | [`seam`] | [`seam::Clock`] and [`seam::Rng`], the only ways to time and randomness |
+//! | [`role`] | what a process is in the cluster |
 //! | [`scheme`] | erasure-coding schemes and shard sizes |
 //! | [`pack`] | pack identity, chunk list, encoding |
 //! | [`manifest`] | where an object's chunks are |
@@ -24,6 +25,7 @@ pub mod manifest;
 pub mod map;
 pub mod object;
 pub mod pack;
+pub mod role;
 pub mod scheme;
 pub mod seam;
 pub mod segment;

@@ -54,6 +54,15 @@ pub const PART_NUMBER_MAX: u16 = 10_000;
 /// Most rows in one page of any listing.
 pub const LIST_PAGE_MAX: usize = 1000;
 
+/// Largest typed part of one call or answer between processes, bytes of MessagePack.
+pub const RPC_HEADER_BYTES_MAX: usize = 8 * MIB;
+/// Most bulk bytes beside one call or answer: a shard that is a whole pack.
+pub const RPC_BODY_BYTES_MAX: usize = PACK_BYTES_MAX;
+/// Largest join request or reply, bytes.
+pub const JOIN_BYTES_MAX: usize = 64 * KIB;
+/// Longest join token, bytes of text.
+pub const JOIN_TOKEN_BYTES_MAX: usize = 8 * KIB;
+
 const _: () = assert!(CHUNK_BYTES_AVERAGE.is_power_of_two());
 const _: () = assert!(CHUNK_BYTES_MIN.is_multiple_of(2) && CHUNK_BYTES_MAX.is_multiple_of(2));
 const _: () = assert!(CHUNK_BYTES_MIN < CHUNK_BYTES_AVERAGE && CHUNK_BYTES_AVERAGE < CHUNK_BYTES_MAX);
@@ -62,5 +71,9 @@ const _: () = assert!(PACK_BYTES_MAX >= SHARED_PACK_BODY_BYTES_MAX + CHUNK_BYTES
 // Shards written from one aligned buffer stay aligned for O_DIRECT.
 const _: () = assert!(SHARD_ALIGN.is_multiple_of(SEGMENT_ALIGN));
 const _: () = assert!(SHARD_CRC_BYTES.is_multiple_of(SHARD_ALIGN));
+// Every raft entry fits into a call, with room for what stands around it.
+const _: () = assert!(RPC_HEADER_BYTES_MAX >= 2 * RAFT_ENTRY_BYTES_MAX);
+// Lengths on the wire are 32 bits; a shard of k' = 1 is a pack rounded up to SHARD_ALIGN.
+const _: () = assert!(RPC_BODY_BYTES_MAX < 1 << 31 && PACK_BYTES_MAX.is_multiple_of(SHARD_ALIGN));
 const _: () = assert!(MANIFEST_PAGE_ENTRIES.is_power_of_two());
 const _: () = assert!(MANIFEST_INLINE_CHUNKS < MANIFEST_PAGE_ENTRIES);

@@ -27,9 +27,10 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
 
 /// Outside package (or, with a dash at its end, family of packages) -> the only folders that may
 /// know it, and why.
-const KNOWN_ONLY_BY: [(&str, &[&str], &str); 12] = [
+const KNOWN_ONLY_BY: [(&str, &[&str], &str); 13] = [
     ("quinn", &["rpc"], "transports belong to rpc"),
     ("quinn-", &["rpc"], "transports belong to rpc"),
+    ("rcgen", &["rpc"], "certificates belong to the transports"),
     ("rustls", &["rpc", "s3-gateway"], "TLS belongs to the transports"),
     ("openraft", &["metadata"], "consensus is a detail of metadata"),
     ("redb", &["metadata", "storage-node", "sim"], "storage engines stay with their owners"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use stele_rpc::error::RpcError;
 use stele_rpc::storage::{InventoryRow, PgRef, StorageReply, StorageRequest};
-use stele_rpc::transport::{Message, Reply, Request, Service};
+use stele_rpc::transport::{Reply, Request, Service};
 use stele_storage_node::config::{DriveConfig, NodeConfig};
 use stele_storage_node::exec::Executor;
 use stele_storage_node::identity::{DriveIdentity, format};
@@ -121,7 +121,7 @@ impl World {
     }
 
     pub(crate) async fn ask(&self, message: StorageRequest, body: Bytes) -> Result<(StorageReply, Bytes), RpcError> {
-        let request = Request { message: Message::Storage(message), body, timeout: Duration::from_secs(10) };
+        let request = Request::storage(message, body, Duration::from_secs(10));
         let response = self.node.serve(NodeId(9), request).await?;
         let Reply::Storage(reply) = response.reply else { panic!("a metadata reply from a storage node") };
         Ok((reply, response.body))

@@ -1,0 +1,4 @@
+//! Runs `stele_rpc::fuzzing::fuzz_rpc_hello`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| stele_rpc::fuzzing::fuzz_rpc_hello(data));
