@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`error`] | [`error::RpcError`]: kind, code, detail; never a text that a peer must parse |
 //! | [`meta`] | requests to a metadata group: reads and commands |
+//! | [`raft`] | messages between the voters of a metadata group |
 //! | [`storage`] | requests to a storage node: shards, ranges, inventory, sweep |
 //! | [`transport`] | [`transport::Transport`] and [`transport::Service`] |
 //! | [`memory`] | the in-memory transport of `stele dev` and the simulator |
@@ -14,5 +15,7 @@ pub mod client;
 pub mod error;
 pub mod memory;
 pub mod meta;
+mod meta_client;
+pub mod raft;
 pub mod storage;
 pub mod transport;
