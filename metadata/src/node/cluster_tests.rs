@@ -375,6 +375,33 @@ fn a_wiped_disk_is_refused_under_its_old_id() {
 }
 
 #[test]
+fn a_change_of_voters_cut_off_by_a_crash_is_finished_by_the_next_leader() {
+    for millis in (0..60).step_by(6) {
+        simulate(7, async move {
+            let mut cluster = Cluster::of(7, 3).await;
+            cluster.start(4).await.unwrap();
+            let changing = cluster.nodes[&1].replace_voter(NodeId(3), NodeId(4));
+            tokio::time::timeout(Duration::from_millis(millis), changing).await.ok();
+            cluster.crash(1).await;
+            cluster.start(1).await.unwrap();
+            let mut writer = cluster.writer().await;
+            writer.put("a").await;
+            let mut status = writer.status().await;
+            for _ in 0..200 {
+                if status.voters.len() == 3 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                status = writer.status().await;
+            }
+            assert_eq!(status.voters.len(), 3, "after {millis} ms: {status:?}");
+            let third = status.voters[2];
+            assert!(third == NodeId(3) || third == NodeId(4), "after {millis} ms: {status:?}");
+        });
+    }
+}
+
+#[test]
 fn retried_commands_are_applied_once_whatever_the_network_does() {
     for seed in 0..5 {
         simulate(seed, async move {

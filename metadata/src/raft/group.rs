@@ -48,6 +48,9 @@ pub(crate) struct GroupParts {
     pub(crate) any_incarnation: bool,
 }
 
+/// Pause before a change of voters that could not be finished is tried again.
+const FINISH_PAUSE: Duration = Duration::from_millis(250);
+
 pub(super) type GroupRaft = Raft<TypeConfig, StateMachine>;
 
 /// One raft group of this node.
@@ -326,6 +329,8 @@ async fn finish_changes(raft: GroupRaft, changing: Arc<tokio::sync::Mutex<()>>) 
             let _turn = changing.lock().await;
             if let Err(error) = super::membership::finish(&raft).await {
                 tracing::warn!(%error, "a change of voters is not finished yet");
+                // Every attempt changes the metrics: without a pause this would spin.
+                tokio::time::sleep(FINISH_PAUSE).await;
             }
         }
         if metrics.changed().await.is_err() {
