@@ -2,10 +2,38 @@
 
 use std::time::Duration;
 
-use stele_types::ids::NodeId;
+use stele_types::ids::{ClusterId, NodeId};
 
 use crate::apply::ApplyOptions;
 use crate::executor::Executor;
+
+/// What an empty node does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Founding {
+    /// It founds the group with itself as only voter. Exactly one node of a cluster, once.
+    Found,
+    /// It waits until the leader adds it.
+    Join,
+}
+
+/// Raft's times, milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RaftTiming {
+    /// Between two heartbeats.
+    pub heartbeat_ms: u64,
+    /// Silence after which a follower may stand for election, at least.
+    pub election_min_ms: u64,
+    /// And at most.
+    pub election_max_ms: u64,
+    /// Deadline of one call to a peer.
+    pub call_timeout_ms: u64,
+}
+
+impl Default for RaftTiming {
+    fn default() -> Self {
+        Self { heartbeat_ms: 300, election_min_ms: 1500, election_max_ms: 3000, call_timeout_ms: 1000 }
+    }
+}
 
 /// Configuration of a metadata node.
 #[derive(Clone, Debug)]
@@ -22,6 +50,20 @@ pub struct MetadataConfig {
     pub snapshot_every: u64,
     /// How long opening waits for the group to be ready.
     pub ready_timeout: Duration,
+    /// Raft entries kept behind a snapshot, for followers that lag a little.
+    pub log_kept: u64,
+    /// The cluster, if it is known: a log of another one is refused, and so are its nodes.
+    pub cluster: Option<ClusterId>,
+    /// What the node does if it is empty.
+    pub founding: Founding,
+    /// Raft's times.
+    pub timing: RaftTiming,
+    /// Sabotage: followers answer reads from the rows they have.
+    #[cfg(feature = "sabotage")]
+    pub follower_read_without_read_index: bool,
+    /// Sabotage: a wiped node takes part under its old id.
+    #[cfg(feature = "sabotage")]
+    pub node_id_reused: bool,
     /// Switches of the state machine; all off outside of tests.
     pub options: ApplyOptions,
 }
@@ -36,7 +78,28 @@ impl MetadataConfig {
             log_cache_bytes: 8 << 20,
             snapshot_every: 10_000,
             ready_timeout: Duration::from_secs(60),
+            log_kept: 1000,
+            cluster: None,
+            founding: Founding::Found,
+            timing: RaftTiming::default(),
+            #[cfg(feature = "sabotage")]
+            follower_read_without_read_index: false,
+            #[cfg(feature = "sabotage")]
+            node_id_reused: false,
             options: ApplyOptions::default(),
         }
+    }
+    pub(crate) fn reads_stale(&self) -> bool {
+        #[cfg(feature = "sabotage")]
+        return self.follower_read_without_read_index;
+        #[cfg(not(feature = "sabotage"))]
+        false
+    }
+
+    pub(crate) fn reuses_ids(&self) -> bool {
+        #[cfg(feature = "sabotage")]
+        return self.node_id_reused;
+        #[cfg(not(feature = "sabotage"))]
+        false
     }
 }

@@ -34,7 +34,7 @@ pub mod snapshot;
 #[cfg(test)]
 mod testing;
 
-pub use config::MetadataConfig;
+pub use config::{Founding, MetadataConfig, RaftTiming};
 pub use executor::Executor;
 pub use media::Storage;
 pub use node::MetadataNode;

@@ -6,12 +6,13 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{CommandEnvelope, MetaReply, MetaRequest, MetaStatus};
-use stele_rpc::transport::{Message, Reply, Request, Response, Service};
+use stele_rpc::transport::{Message, Reply, Request, Response, Service, SharedTransport};
 use stele_types::ids::NodeId;
 use stele_types::limits::RAFT_ENTRY_BYTES_MAX;
 use stele_types::seam::Clock;
@@ -21,7 +22,7 @@ use crate::config::MetadataConfig;
 use crate::kv::{MetaKv, RedbKv};
 use crate::media::{Counted, Storage};
 use crate::metrics::MetadataMetrics;
-use crate::raft::{Group, GroupParts, LogStore, LogTuning, StateMachine};
+use crate::raft::{Group, GroupParts, LogStore, LogTuning, PeerClocks, Peers, StateMachine, random_u64};
 use crate::reads;
 use crate::rows;
 
@@ -46,6 +47,9 @@ pub struct MetadataNode {
     clock: Arc<dyn Clock>,
     metrics: MetadataMetrics,
     log_syncs: Arc<AtomicU64>,
+    ready_timeout: Duration,
+    /// Sabotage: reads are answered from whatever rows are here.
+    stale_reads: bool,
 }
 
 impl std::fmt::Debug for MetadataNode {
@@ -55,17 +59,24 @@ impl std::fmt::Debug for MetadataNode {
 }
 
 impl MetadataNode {
-    /// Opens the node on its media, founds the group if it is new, and waits until this node leads
-    /// and has applied everything it ever acknowledged.
+    /// Opens the node on its media; founds the group if it is empty and configured to. Returns before
+    /// there is a leader: [`MetadataNode::ready`] waits. Peers are called over `transport`.
     ///
     /// # Errors
-    /// The media fail or belong to another node, or the group is not ready in time.
-    pub async fn open(config: MetadataConfig, storage: Storage, clock: Arc<dyn Clock>) -> Result<Arc<Self>, OpenError> {
+    /// The media fail or belong to another node or cluster.
+    pub async fn open(
+        config: MetadataConfig,
+        storage: Storage,
+        clock: Arc<dyn Clock>,
+        transport: SharedTransport,
+    ) -> Result<Arc<Self>, OpenError> {
         let log_syncs = Arc::new(AtomicU64::new(0));
         let log_backend = Box::new(Counted { inner: storage.raft_log, syncs: Arc::clone(&log_syncs) });
         let tuning = LogTuning {
             node: config.node.0,
             group: GROUP,
+            cluster: config.cluster,
+            fresh_incarnation: random_u64(),
             cache_bytes: config.log_cache_bytes,
             executor: config.executor,
         };
@@ -76,11 +87,77 @@ impl MetadataNode {
         let log = LogStore::open(log_backend, tuning)?;
         let (report, progress) = watch::channel(0);
         let state_machine = StateMachine::open(Arc::clone(&kv), config.options, config.executor, report)?;
-        let parts =
-            GroupParts { node: config.node.0, log, state_machine, progress, snapshot_every: config.snapshot_every };
+        let peers = Peers {
+            transport,
+            group: GROUP,
+            cluster: config.cluster,
+            clocks: Arc::new(PeerClocks::new(Arc::clone(&clock))),
+            call_timeout: Duration::from_millis(config.timing.call_timeout_ms),
+            executor: config.executor,
+        };
+        let parts = GroupParts {
+            node: config.node.0,
+            log,
+            state_machine,
+            progress,
+            snapshot_every: config.snapshot_every,
+            log_kept: config.log_kept,
+            founding: config.founding,
+            timing: config.timing,
+            peers,
+            kv: Arc::clone(&kv),
+            executor: config.executor,
+            any_incarnation: config.reuses_ids(),
+        };
         let group = Group::start(parts).await?;
-        group.ready(config.ready_timeout).await?;
-        Ok(Arc::new(Self { group, kv, clock, metrics: MetadataMetrics::default(), log_syncs }))
+        let (ready_timeout, stale_reads) = (config.ready_timeout, config.reads_stale());
+        let metrics = MetadataMetrics::default();
+        Ok(Arc::new(Self { group, kv, clock, metrics, log_syncs, ready_timeout, stale_reads }))
+    }
+
+    /// Waits until the group has a leader and this node has applied everything it ever acknowledged.
+    ///
+    /// # Errors
+    /// It takes longer than configured, or the group has stopped.
+    pub async fn ready(&self) -> Result<(), OpenError> {
+        Ok(self.group.ready(self.ready_timeout).await?)
+    }
+
+    /// Makes `node`, which runs and is reachable, a voter, after it was sent what it lacks. On the
+    /// leader only. Safe to repeat.
+    ///
+    /// # Errors
+    /// This node does not lead, the id was used with another disk, five nodes vote already, or the
+    /// outcome is unknown. A change that is dropped half-way is finished by the leader.
+    pub async fn add_voter(&self, node: NodeId) -> Result<(), RpcError> {
+        self.group.add_voter(node.0).await
+    }
+
+    /// Takes a voter's vote away and forgets it; the caller stops its process. On the leader only. Safe
+    /// to repeat.
+    ///
+    /// # Errors
+    /// As [`MetadataNode::add_voter`]; or it is the only voter.
+    pub async fn remove_voter(&self, node: NodeId) -> Result<(), RpcError> {
+        self.group.remove_voter(node.0).await
+    }
+
+    /// Replaces voter `old`, which need not run, by `new`, which must. On the leader only. Safe to
+    /// repeat.
+    ///
+    /// # Errors
+    /// As [`MetadataNode::add_voter`]; or `old` is not a voter.
+    pub async fn replace_voter(&self, old: NodeId, new: NodeId) -> Result<(), RpcError> {
+        self.group.replace_voter(old.0, new.0).await
+    }
+
+    /// Before a planned stop: gives leadership to another voter and waits until it leads. Returns who
+    /// leads; `None` if this node did not lead or is the only voter.
+    ///
+    /// # Errors
+    /// Nobody took over in time; stopping is safe all the same.
+    pub async fn hand_over(&self, timeout: Duration) -> io::Result<Option<NodeId>> {
+        Ok(self.group.hand_over(timeout).await?.map(NodeId))
     }
 
     /// Metrics, to be registered by the process.
@@ -152,9 +229,9 @@ impl MetadataNode {
         }
         self.metrics.commands.inc();
         let begun = self.clock.monotonic_micros();
-        let answer = self.group.propose(self.clock.unix_millis(), Bytes::from(bytes)).await;
+        let answer = self.group.propose(Bytes::from(bytes)).await;
         let micros = self.clock.monotonic_micros().saturating_sub(begun);
-        self.metrics.command_seconds.observe(std::time::Duration::from_micros(micros).as_secs_f64());
+        self.metrics.command_seconds.observe(Duration::from_micros(micros).as_secs_f64());
         if answer.is_err() {
             self.metrics.command_errors.inc();
         }
@@ -163,7 +240,9 @@ impl MetadataNode {
     }
 
     async fn read(&self, request: &MetaRequest) -> Result<MetaReply, RpcError> {
-        self.group.linearize().await?;
+        if !self.stale_reads {
+            self.group.linearize().await?;
+        }
         self.metrics.reads.inc();
         let view = self.kv.view().map_err(|error| RpcError::new(Code::Internal, error.to_string()))?;
         match reads::read(&*view, request)? {
@@ -175,12 +254,7 @@ impl MetadataNode {
     fn complete(&self, status: MetaStatus) -> MetaStatus {
         self.note_progress();
         self.metrics.log_size.set(i64::try_from(status.log_size).unwrap_or(i64::MAX));
-        MetaStatus {
-            leader: self.group.is_leader(),
-            applied: self.group.applied(),
-            raft_fsyncs: self.log_syncs.load(Ordering::Relaxed),
-            ..status
-        }
+        self.group.complete(MetaStatus { raft_fsyncs: self.log_syncs.load(Ordering::Relaxed), ..status })
     }
 
     fn note_progress(&self) {
@@ -192,16 +266,22 @@ impl MetadataNode {
 
 #[async_trait]
 impl Service for MetadataNode {
-    async fn serve(&self, _from: NodeId, request: Request) -> Result<Response, RpcError> {
+    async fn serve(&self, from: NodeId, request: Request) -> Result<Response, RpcError> {
         match request.message {
             Message::Meta(request) => {
                 let reply = self.answer(request).await?;
                 Ok(Response { reply: Reply::Meta(reply), body: Bytes::new() })
+            }
+            Message::Raft(message) => {
+                let (reply, body) = self.group.serve(from, message, request.body).await?;
+                Ok(Response { reply: Reply::Raft(reply), body })
             }
             Message::Storage(_) => Err(RpcError::new(Code::Malformed, "this node serves metadata, not storage")),
         }
     }
 }
 
+#[cfg(test)]
+mod cluster_tests;
 #[cfg(test)]
 mod tests;

@@ -9,8 +9,9 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use crate::kv::{KEYS_END, KvError, KvRead, KvResult, Visit};
+use crate::kv::{KEYS_END, KvError, KvRead, KvResult, View, Visit};
 
 /// First bytes of a stream: magic and version.
 const MAGIC: &[u8; 8] = b"STELESN1";
@@ -105,6 +106,102 @@ impl Frames<'_> {
     }
 }
 
+/// One frame as a peer is sent it.
+#[derive(Debug)]
+pub(crate) struct CutFrame {
+    pub(crate) number: u64,
+    pub(crate) body: Vec<u8>,
+    /// BLAKE3 over the number, then the body.
+    pub(crate) hash: [u8; 32],
+}
+
+/// Cuts a view into frames, one at a time.
+pub(crate) struct FrameCutter {
+    view: Arc<View>,
+    from: Vec<u8>,
+    frames: u64,
+    rows: u64,
+    limit: usize,
+}
+
+impl FrameCutter {
+    /// Frames of at most `limit` bytes of rows; a single larger row is a frame of its own.
+    pub(crate) fn new(view: Arc<View>, limit: usize) -> Self {
+        Self { view, from: Vec::new(), frames: 0, rows: 0, limit }
+    }
+
+    /// Frames and rows cut so far.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.frames, self.rows)
+    }
+
+    /// The next frame; `None` after the last row.
+    pub(crate) fn cut(&mut self) -> Result<Option<CutFrame>, SnapshotError> {
+        let mut body = Vec::new();
+        let (limit, mut last, mut rows, mut failed) = (self.limit, Vec::new(), 0u64, None);
+        self.view.scan(&self.from, &KEYS_END, &mut |key, value| {
+            if !body.is_empty() && body.len() + key.len() + value.len() + 8 > limit {
+                return ControlFlow::Break(());
+            }
+            for part in [key, value] {
+                match length(part) {
+                    Ok(len) => body.extend_from_slice(&len),
+                    Err(error) => {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                }
+                body.extend_from_slice(part);
+            }
+            rows += 1;
+            last.clear();
+            last.extend_from_slice(key);
+            ControlFlow::Continue(())
+        })?;
+        failed.map_or(Ok(()), Err)?;
+        if rows == 0 {
+            return Ok(None);
+        }
+        // The smallest key behind the last one.
+        last.push(0);
+        self.from = last;
+        self.rows += rows;
+        let number = self.frames;
+        self.frames += 1;
+        let hash = *frame_hash(number, &body).as_bytes();
+        Ok(Some(CutFrame { number, body, hash }))
+    }
+}
+
+/// Rows of one frame, in order, as parts of its body. The hash is checked first.
+pub(crate) fn frame_rows<'a>(
+    number: u64,
+    hash: [u8; 32],
+    body: &'a [u8],
+) -> Result<Vec<(&'a [u8], &'a [u8])>, SnapshotError> {
+    if frame_hash(number, body) != blake3::Hash::from_bytes(hash) {
+        return Err(SnapshotError::Damaged("a frame's hash differs"));
+    }
+    let mut rows: Vec<(&[u8], &[u8])> = Vec::new();
+    let mut rest = body;
+    while !rest.is_empty() {
+        let row = part(&mut rest).and_then(|key| Some((key, part(&mut rest)?)));
+        let row = row.ok_or(SnapshotError::Damaged("a row is cut"))?;
+        if rows.last().is_some_and(|(last, _)| *last >= row.0) {
+            return Err(SnapshotError::Damaged("rows are out of order"));
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn part<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (len, rest) = body.split_first_chunk::<4>()?;
+    let (part, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
+    *body = rest;
+    Some(part)
+}
+
 /// Rows of a stream that was read and checked to its end.
 #[derive(Debug, Default)]
 pub struct Restored(BTreeMap<Vec<u8>, Vec<u8>>);
@@ -192,12 +289,6 @@ fn check_end(number: u64, source: &mut dyn Read, rows: u64) -> Result<(), Snapsh
 }
 
 fn read_rows(mut body: &[u8], rows: &mut BTreeMap<Vec<u8>, Vec<u8>>) -> Result<(), SnapshotError> {
-    fn part<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
-        let (len, rest) = body.split_first_chunk::<4>()?;
-        let (part, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
-        *body = rest;
-        Some(part)
-    }
     while !body.is_empty() {
         let row = part(&mut body).and_then(|key| Some((key, part(&mut body)?)));
         let (key, value) = row.ok_or(SnapshotError::Damaged("a row is cut"))?;

@@ -6,43 +6,9 @@ use bytes::Bytes;
 use stele_types::ids::NodeId;
 
 use crate::error::{Code, RpcError};
-use crate::meta::{CommandEnvelope, MetaReply, MetaRequest};
+pub use crate::meta_client::{MetaClient, MetaNodes};
 use crate::storage::{StorageReply, StorageRequest};
 use crate::transport::{Class, Reply, Request, Response, SharedTransport};
-
-/// Speaks to the metadata service.
-#[derive(Clone, Debug)]
-pub struct MetaClient {
-    transport: SharedTransport,
-    node: NodeId,
-}
-
-impl MetaClient {
-    /// A client of the metadata service on `node`.
-    pub fn new(transport: SharedTransport, node: NodeId) -> Self {
-        Self { transport, node }
-    }
-
-    /// Sends one request.
-    ///
-    /// # Errors
-    /// As [`crate::transport::Transport::call`].
-    pub async fn call(&self, request: MetaRequest, timeout: Duration) -> Result<MetaReply, RpcError> {
-        match self.transport.call(self.node, Request::meta(request, timeout)).await?.reply {
-            Reply::Meta(reply) => Ok(reply),
-            Reply::Storage(_) => Err(unexpected("a storage reply to a metadata request")),
-        }
-    }
-
-    /// Sends one command.
-    ///
-    /// # Errors
-    /// As [`crate::transport::Transport::call`]. After `DeadlineExceeded` the outcome is unknown:
-    /// repeat the same envelope.
-    pub async fn command(&self, envelope: CommandEnvelope, timeout: Duration) -> Result<MetaReply, RpcError> {
-        self.call(MetaRequest::Command(Box::new(envelope)), timeout).await
-    }
-}
 
 /// Speaks to storage nodes.
 #[derive(Clone, Debug)]
@@ -79,7 +45,7 @@ impl StorageClient {
         let Response { reply, body } = self.transport.call(to, request).await?;
         match reply {
             Reply::Storage(reply) => Ok((reply, body)),
-            Reply::Meta(_) => Err(unexpected("a metadata reply to a storage request")),
+            Reply::Meta(_) | Reply::Raft(_) => Err(unexpected("a metadata reply to a storage request")),
         }
     }
 }

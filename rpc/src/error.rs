@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use stele_types::error::Kind;
+use stele_types::ids::NodeId;
 use stele_types::map::PgRow;
 
 /// Why a request failed, precisely. Append-only: a code never changes its meaning.
@@ -103,12 +104,15 @@ pub struct RpcError {
     /// With [`Code::StalePg`]: the newer row.
     #[serde(default)]
     pub newer_pg: Option<Box<PgRow>>,
+    /// With [`Code::NotLeader`]: who leads, as far as the answering node knows.
+    #[serde(default)]
+    pub leader: Option<NodeId>,
 }
 
 impl RpcError {
     /// An error without attachments.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), newer_pg: None }
+        Self { code, detail: detail.into(), newer_pg: None, leader: None }
     }
 
     /// What the caller should do.

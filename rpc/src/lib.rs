@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`error`] | [`error::RpcError`]: kind, code, detail; never a text that a peer must parse |
 //! | [`meta`] | requests to a metadata group: reads and commands |
+//! | [`raft`] | messages between the voters of a metadata group |
 //! | [`storage`] | requests to a storage node: shards, ranges, inventory, sweep |
 //! | [`transport`] | [`transport::Transport`] and [`transport::Service`] |
 //! | [`memory`] | the in-memory transport of `stele dev` and the simulator |
@@ -20,7 +21,9 @@ pub mod fuzzing;
 pub mod join;
 pub mod memory;
 pub mod meta;
+mod meta_client;
 pub mod quic;
+pub mod raft;
 pub mod storage;
 pub mod tls;
 pub mod transport;

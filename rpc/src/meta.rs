@@ -465,6 +465,27 @@ pub struct MetaStatus {
     pub logical_bytes: u64,
     /// fdatasync calls of the raft log so far.
     pub raft_fsyncs: u64,
+    /// Raft term.
+    #[serde(default)]
+    pub term: u64,
+    /// The node that leads, as far as this one knows.
+    #[serde(default)]
+    pub leader_node: Option<NodeId>,
+    /// Nodes that vote; while a change is under way, those of the old and the new set.
+    #[serde(default)]
+    pub voters: Vec<NodeId>,
+    /// Nodes that are sent the log and don't vote.
+    #[serde(default)]
+    pub learners: Vec<NodeId>,
+    /// Index of the last entry of the log.
+    #[serde(default)]
+    pub last_log: u64,
+    /// On the leader: per peer, how many entries it lacks.
+    #[serde(default)]
+    pub replication_lag: Vec<(NodeId, u64)>,
+    /// Entries up to this index are purged: who lacks them needs a snapshot.
+    #[serde(default)]
+    pub purged: u64,
 }
 
 /// What the metadata service answers.

@@ -10,6 +10,7 @@ use stele_types::ids::NodeId;
 
 use crate::error::RpcError;
 use crate::meta::{MetaReply, MetaRequest};
+use crate::raft::{RaftReply, RaftRequest};
 use crate::storage::{StorageReply, StorageRequest};
 
 /// A typed message; bulk bytes travel beside it, uncopied.
@@ -19,6 +20,8 @@ pub enum Message {
     Meta(MetaRequest),
     /// To a storage node.
     Storage(StorageRequest),
+    /// From voter to voter of a metadata group.
+    Raft(RaftRequest),
 }
 
 /// The answer to a [`Message`].
@@ -28,6 +31,8 @@ pub enum Reply {
     Meta(MetaReply),
     /// From a storage node.
     Storage(StorageReply),
+    /// From a voter of a metadata group.
+    Raft(RaftReply),
 }
 
 /// How urgent a call is.
@@ -62,6 +67,11 @@ impl Request {
     /// A foreground request to a storage node, with bulk bytes beside it.
     pub fn storage(request: StorageRequest, body: Bytes, timeout: Duration) -> Self {
         Self { message: Message::Storage(request), body, timeout, class: Class::Foreground }
+    }
+
+    /// A message from voter to voter.
+    pub fn raft(request: RaftRequest, body: Bytes, timeout: Duration) -> Self {
+        Self { message: Message::Raft(request), body, timeout, class: Class::Foreground }
     }
 }
 

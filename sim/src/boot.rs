@@ -113,7 +113,12 @@ impl World {
         let mut last = String::new();
         for _ in 0..3 {
             let clock = Arc::clone(&self.env().clock);
-            match MetadataNode::open(config.clone(), self.meta_disk.storage(), clock).await {
+            let peers = self.net().transport(METADATA, Arc::new(AtomicBool::new(true)));
+            let opened = match MetadataNode::open(config.clone(), self.meta_disk.storage(), clock, peers).await {
+                Ok(node) => node.ready().await.map(|()| node),
+                Err(error) => Err(error),
+            };
+            match opened {
                 Ok(node) => return self.metadata_runs(node),
                 // Its device failed while it started: the process ends and starts again.
                 Err(error) => last = error.to_string(),

@@ -9,6 +9,7 @@ pub(crate) fn message_name(message: &Message) -> &'static str {
     match message {
         Message::Meta(request) => meta_name(request),
         Message::Storage(request) => storage_name(request),
+        Message::Raft(_) => "raft",
     }
 }
 
@@ -78,5 +79,6 @@ pub(crate) fn reply_name(reply: &Reply) -> &'static str {
         Reply::Storage(StorageReply::Inventory { .. }) => "Inventory",
         Reply::Storage(StorageReply::Packs(_)) => "Packs",
         Reply::Storage(_) => "storage reply",
+        Reply::Raft(_) => "raft reply",
     }
 }

@@ -285,7 +285,7 @@ fn is_commit(message: &Message) -> bool {
         Message::Meta(MetaRequest::Command(envelope)) => {
             matches!(envelope.command, Command::PutVersion(_) | Command::CompleteUpload(_) | Command::PutPart { .. })
         }
-        Message::Meta(_) | Message::Storage(_) => false,
+        Message::Meta(_) | Message::Storage(_) | Message::Raft(_) => false,
     }
 }
 

@@ -67,8 +67,10 @@ impl Store {
         }
         let network = Arc::new(MemoryNetwork::default());
         let files = files::in_directory(&data.metadata())?;
-        let metadata = MetadataNode::open(MetadataConfig::new(METADATA), files, Arc::clone(&clock)).await?;
+        let peers = Arc::new(network.transport(METADATA));
+        let metadata = MetadataNode::open(MetadataConfig::new(METADATA), files, Arc::clone(&clock), peers).await?;
         network.bind(METADATA, Arc::clone(&metadata) as _);
+        metadata.ready().await?;
         let meta_client = MetaClient::new(Arc::new(network.transport(GATEWAY)), METADATA);
         let storage_client = StorageClient::new(Arc::new(network.transport(GATEWAY)));
 

@@ -12,6 +12,7 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 #[derive(Debug, Default)]
 pub struct MemoryKv {
     rows: Mutex<Arc<Rows>>,
+    staged: Mutex<Rows>,
 }
 
 impl MemoryKv {
@@ -96,6 +97,26 @@ impl MetaKv for MemoryKv {
             ControlFlow::Continue(())
         })?;
         self.replace(all);
+        Ok(())
+    }
+
+    fn clear_staged(&self) -> KvResult<()> {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
+    }
+
+    fn stage(&self, rows: &[(&[u8], &[u8])]) -> KvResult<()> {
+        let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        staged.extend(rows.iter().map(|(key, value)| (key.to_vec(), value.to_vec())));
+        Ok(())
+    }
+
+    fn install_staged(&self, batch: &mut BatchFn<'_>) -> KvResult<()> {
+        let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut txn = MemoryTxn(staged.clone());
+        batch(&mut txn)?;
+        self.replace(txn.0);
+        staged.clear();
         Ok(())
     }
 

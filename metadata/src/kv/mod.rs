@@ -111,6 +111,24 @@ pub trait MetaKv: Send + Sync + std::fmt::Debug + 'static {
     /// The engine failed; the old rows are still there.
     fn replace_all(&self, rows: &dyn KvRead) -> KvResult<()>;
 
+    /// Drops what was staged before.
+    ///
+    /// # Errors
+    /// The engine failed.
+    fn clear_staged(&self) -> KvResult<()>;
+
+    /// Writes rows beside those in use, durably. They are not seen until [`MetaKv::install_staged`].
+    ///
+    /// # Errors
+    /// The engine failed.
+    fn stage(&self, rows: &[(&[u8], &[u8])]) -> KvResult<()>;
+
+    /// Replaces all rows by the staged ones, then runs `batch` on them: at once and durably.
+    ///
+    /// # Errors
+    /// The batch or the engine failed; the old rows are still there.
+    fn install_staged(&self, batch: &mut BatchFn<'_>) -> KvResult<()>;
+
     /// Releases the media. Later calls fail with [`KvError::Closed`].
     fn close(&self);
 }

@@ -13,6 +13,8 @@ use redb::{
 use super::{BatchFn, KEYS_END, KvError, KvRead, KvResult, KvTxn, MetaKv, View, Visit};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+/// Rows of a snapshot while it is received.
+const STAGED: TableDefinition<'_, &'static [u8], &'static [u8]> = TableDefinition::new("staged");
 
 /// Rows in a redb database.
 #[derive(Debug)]
@@ -152,6 +154,34 @@ impl MetaKv for RedbKv {
                 }
             })?;
             failed.map_or(Ok(()), Err)
+        })
+    }
+
+    fn clear_staged(&self) -> KvResult<()> {
+        self.with_txn(Durability::Immediate, |txn| {
+            txn.delete_table(STAGED).map_err(engine("dropping a received snapshot"))?;
+            Ok(())
+        })
+    }
+
+    fn stage(&self, rows: &[(&[u8], &[u8])]) -> KvResult<()> {
+        self.with_txn(Durability::Immediate, |txn| {
+            let mut table = txn.open_table(STAGED).map_err(engine("opening the staged table"))?;
+            for (key, value) in rows {
+                table.insert(*key, *value).map_err(engine("staging a row"))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn install_staged(&self, batch: &mut BatchFn<'_>) -> KvResult<()> {
+        self.with_txn(Durability::Immediate, |txn| {
+            // It exists also where the snapshot has no rows.
+            drop(txn.open_table(STAGED).map_err(engine("opening the staged table"))?);
+            txn.delete_table(ROWS).map_err(engine("dropping the table"))?;
+            txn.rename_table(STAGED, ROWS).map_err(engine("swapping the tables"))?;
+            let mut table = RedbTxn(txn.open_table(ROWS).map_err(engine("opening the table"))?);
+            batch(&mut table)
         })
     }
 

@@ -41,7 +41,14 @@ fn simulate<T>(seed: u64, run: impl Future<Output = T>) -> T {
 async fn open(disk: &ModelDisk) -> Result<Arc<MetadataNode>, OpenError> {
     let executor = Executor::Inline { sync_delay: Duration::from_millis(2) };
     let config = MetadataConfig { executor, snapshot_every: 50, ..MetadataConfig::new(NodeId(1)) };
-    MetadataNode::open(config, disk.storage(), Arc::new(CountingClock::default())).await
+    open_alone(config, disk.storage()).await
+}
+
+async fn open_alone(config: MetadataConfig, storage: Storage) -> Result<Arc<MetadataNode>, OpenError> {
+    let transport = Arc::new(Arc::new(stele_rpc::memory::MemoryNetwork::default()).transport(config.node));
+    let node = MetadataNode::open(config, storage, Arc::new(CountingClock::default()), transport).await?;
+    node.ready().await?;
+    Ok(node)
 }
 
 struct Client {
@@ -299,8 +306,7 @@ fn a_foreign_log_is_refused() {
         open(&disk).await.unwrap().shutdown().await.unwrap();
         let executor = Executor::Inline { sync_delay: Duration::ZERO };
         let config = MetadataConfig { executor, ..MetadataConfig::new(NodeId(2)) };
-        let clock = Arc::new(CountingClock::default());
-        let error = MetadataNode::open(config, disk.storage(), clock).await.unwrap_err();
+        let error = open_alone(config, disk.storage()).await.unwrap_err();
         assert!(error.to_string().contains("of node 1 found"), "{error}");
     });
 }
@@ -310,7 +316,7 @@ async fn real_files_and_threads_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let open = || async {
         let storage = crate::files::in_directory(dir.path()).unwrap();
-        MetadataNode::open(MetadataConfig::new(NodeId(1)), storage, Arc::new(CountingClock::default())).await.unwrap()
+        open_alone(MetadataConfig::new(NodeId(1)), storage).await.unwrap()
     };
     let node = open().await;
     let mut client = Client::new(&node, Draws::default()).await;

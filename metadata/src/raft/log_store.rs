@@ -14,14 +14,21 @@ use openraft::{LogIdOptionExt, OptionalSend};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use stele_types::ids::ClusterId;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::log_writer::{ENTRIES, Fatal, LogCounts, LogWriter, META, META_COMMITTED, META_PURGED, META_VOTE, WriteOp};
+use super::log_writer::{
+    ENTRIES, Fatal, LogCounts, LogWriter, META, META_COMMITTED, META_PURGED, META_VOTE, MetaTable, WriteOp,
+};
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use crate::executor::Executor;
 
 /// What identifies the database: format version, then the node.
 const META_IDENTITY: u8 = 0;
+/// Drawn when the database was created.
+const META_INCARNATION: u8 = 4;
+/// The cluster, once the node was told.
+const META_CLUSTER: u8 = 5;
 const FORMAT: u32 = 1;
 
 /// Bytes of flushed entries kept in memory, for apply and slow followers.
@@ -36,6 +43,10 @@ const READ_BYTES_MAX: usize = 4 << 20;
 pub(crate) struct LogTuning {
     pub(crate) node: u64,
     pub(crate) group: u32,
+    /// Noted in a log that names none; a log of another one is refused.
+    pub(crate) cluster: Option<ClusterId>,
+    /// Noted in a log that is created now.
+    pub(crate) fresh_incarnation: u64,
     pub(crate) cache_bytes: usize,
     pub(crate) executor: Executor,
 }
@@ -88,6 +99,8 @@ pub(crate) struct OpenedLog {
     pub(crate) closer: LogCloser,
     pub(crate) counts: Arc<LogCounts>,
     pub(crate) fatal: watch::Sender<Fatal>,
+    /// Of this log; 0 for one created before there were incarnations.
+    pub(crate) incarnation: u64,
 }
 
 fn other<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> io::Error {
@@ -213,7 +226,7 @@ impl LogStore {
             .set_cache_size(tuning.cache_bytes)
             .create_with_backend(crate::media::Boxed(backend))
             .map_err(other("opening the database"))?;
-        identify(&db, tuning.node).map_err(io::Error::other)??;
+        let incarnation = identify(&db, &tuning).map_err(io::Error::other)??;
         let db = Arc::new(db);
         let durable = Arc::new(AtomicU64::new(0));
         let empty = Tail { entries: BTreeMap::new(), bytes: 0, vote: None, last: None, purged: None };
@@ -237,7 +250,7 @@ impl LogStore {
         };
         let writer_ended = writer.start(ops, tuning.executor)?;
         let closer = LogCloser { shared: Arc::clone(&shared), writer_ended };
-        Ok(OpenedLog { store: Self { shared, queue }, closer, counts, fatal })
+        Ok(OpenedLog { store: Self { shared, queue }, closer, counts, fatal, incarnation })
     }
 
     async fn enqueue(&self, op: WriteOp) -> io::Result<()> {
@@ -277,7 +290,8 @@ impl Shared {
 }
 
 /// Creates the tables, and notes or checks whose log this is.
-fn identify(db: &Database, node: u64) -> Result<io::Result<()>, redb::Error> {
+fn identify(db: &Database, tuning: &LogTuning) -> Result<io::Result<u64>, redb::Error> {
+    let node = tuning.node;
     let txn = db.begin_write()?;
     let result = {
         txn.open_table(ENTRIES)?;
@@ -287,9 +301,14 @@ fn identify(db: &Database, node: u64) -> Result<io::Result<()>, redb::Error> {
         match known {
             None => {
                 meta.insert((0, META_IDENTITY), own.as_slice())?;
-                Ok(())
+                meta.insert((0, META_INCARNATION), encode(&tuning.fresh_incarnation).as_slice())?;
+                note_cluster(&mut meta, tuning.cluster)?.map(|()| tuning.fresh_incarnation)
             }
-            Some(known) if known == own => Ok(()),
+            Some(known) if known == own => {
+                let incarnation = meta.get((0, META_INCARNATION))?.map(|value| decode(value.value())).transpose();
+                let noted = note_cluster(&mut meta, tuning.cluster)?;
+                noted.and_then(|()| Ok(incarnation?.unwrap_or(0)))
+            }
             Some(known) => {
                 let (format, other): (u32, u64) = rmp_serde::from_slice(&known).unwrap_or_default();
                 let text = format!(
@@ -302,6 +321,27 @@ fn identify(db: &Database, node: u64) -> Result<io::Result<()>, redb::Error> {
     };
     txn.commit()?;
     Ok(result)
+}
+
+/// Notes the cluster, or checks that the log is of that one.
+fn note_cluster(meta: &mut MetaTable<'_>, cluster: Option<ClusterId>) -> Result<io::Result<()>, redb::Error> {
+    let Some(cluster) = cluster else { return Ok(Ok(())) };
+    let own = encode(&cluster);
+    let known = meta.get((0, META_CLUSTER))?.map(|value| value.value().to_vec());
+    match known {
+        None => {
+            meta.insert((0, META_CLUSTER), own.as_slice())?;
+            Ok(Ok(()))
+        }
+        Some(known) if known == own => Ok(Ok(())),
+        Some(known) => {
+            let other = decode::<ClusterId>(&known).map_or_else(|_| "unreadable".to_owned(), |id| id.to_string());
+            let text = format!(
+                "raft log: it belongs to cluster {other}, not {cluster}; point the process at its own directory"
+            );
+            Ok(Err(io::Error::other(text)))
+        }
+    }
 }
 
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {

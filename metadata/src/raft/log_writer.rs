@@ -202,7 +202,7 @@ enum Staged {
 }
 
 type EntryTable<'txn> = Table<'txn, (u32, u64), &'static [u8]>;
-type MetaTable<'txn> = Table<'txn, (u32, u8), &'static [u8]>;
+pub(super) type MetaTable<'txn> = Table<'txn, (u32, u8), &'static [u8]>;
 
 impl Staged {
     fn write(

@@ -1,18 +1,24 @@
 //! Everything that knows openraft: type configuration, log store, state machine adapter, network.
 //! The rest of the crate sees [`Group`] only, so that a change of openraft's interface ends here.
 
+mod clocks;
 mod group;
 mod log_store;
 mod log_writer;
+mod membership;
 mod network;
+mod receiver;
 mod runtime;
 mod snapshot_handle;
 mod state_machine;
 mod types;
 
+pub(crate) use clocks::PeerClocks;
 pub(crate) use group::{Group, GroupParts};
 pub use log_store::fuzz_entry;
 pub(crate) use log_store::{LogStore, LogTuning};
+pub(crate) use network::Peers;
+pub(crate) use runtime::random_u64;
 pub use runtime::seed_thread;
 pub(crate) use state_machine::StateMachine;
 

@@ -24,6 +24,11 @@ pub fn seed_thread(seed: u64) {
 #[derive(Debug)]
 pub(crate) struct ThreadRng(Option<<TokioRuntime as AsyncRuntime>::ThreadLocalRng>);
 
+/// A number nobody else draws.
+pub(crate) fn random_u64() -> u64 {
+    SeamRuntime::thread_rng().next_u64()
+}
+
 fn next_seeded() -> Option<u64> {
     // SplitMix64.
     let state = SEED.get()?.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -5,12 +5,20 @@ use std::sync::Arc;
 
 use crate::kv::View;
 
-/// A consistent view of all rows.
+/// A snapshot.
 #[derive(Clone)]
-pub(crate) struct SnapshotHandle(pub(crate) Arc<View>);
+pub(crate) enum SnapshotHandle {
+    /// A consistent view of all rows of this node.
+    View(Arc<View>),
+    /// Rows received from a peer, which stand beside the rows in use and are to replace them.
+    Staged,
+}
 
 impl std::fmt::Debug for SnapshotHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SnapshotHandle")
+        f.write_str(match self {
+            Self::View(_) => "SnapshotHandle::View",
+            Self::Staged => "SnapshotHandle::Staged",
+        })
     }
 }

@@ -139,10 +139,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let applied = AppliedRow { last: meta.last_log_id, membership: meta.last_membership.clone() };
         let row = applied.clone();
         self.executor
-            .blocking(move || {
-                kv.replace_all(&**snapshot.0)?;
-                kv.write(&mut |txn| save_applied(txn, &row))?;
-                kv.sync()
+            .blocking(move || match snapshot {
+                SnapshotHandle::View(view) => {
+                    kv.replace_all(&**view)?;
+                    kv.write(&mut |txn| save_applied(txn, &row))?;
+                    kv.sync()
+                }
+                SnapshotHandle::Staged => kv.install_staged(&mut |txn| save_applied(txn, &row)),
             })
             .await??;
         self.applied = applied;
@@ -157,7 +160,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         if self.snapshot.is_none() {
             return Ok(None);
         }
-        let view = SnapshotHandle(Arc::new(self.kv.view()?));
+        let view = SnapshotHandle::View(Arc::new(self.kv.view()?));
         Ok(Some(openraft::Snapshot { meta: self.meta(), snapshot: view }))
     }
 }
@@ -177,6 +180,6 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let kv = Arc::clone(&self.kv);
         self.executor.blocking(move || kv.sync()).await??;
         let view = std::mem::replace(&mut self.view, Err(crate::kv::KvError::Closed))?;
-        Ok(openraft::Snapshot { meta: self.meta.clone(), snapshot: SnapshotHandle(Arc::new(view)) })
+        Ok(openraft::Snapshot { meta: self.meta.clone(), snapshot: SnapshotHandle::View(Arc::new(view)) })
     }
 }

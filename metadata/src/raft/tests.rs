@@ -21,7 +21,8 @@ use crate::model_disk::ModelDisk;
 const INLINE: Executor = Executor::Inline { sync_delay: Duration::ZERO };
 
 fn open_log(disk: &ModelDisk) -> OpenedLog {
-    let tuning = LogTuning { node: 1, group: 0, cache_bytes: 1 << 20, executor: INLINE };
+    let tuning =
+        LogTuning { node: 1, group: 0, cluster: None, fresh_incarnation: 7, cache_bytes: 1 << 20, executor: INLINE };
     LogStore::open(disk.storage().raft_log, tuning).unwrap()
 }
 

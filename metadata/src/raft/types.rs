@@ -35,13 +35,21 @@ impl fmt::Display for Proposal {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Applied(pub(crate) Option<Result<MetaReply, RpcError>>);
 
+/// What the membership says of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Member {
+    /// Drawn when the node's log was created: a wiped node has another one, and is refused.
+    #[serde(default)]
+    pub(crate) incarnation: u64,
+}
+
 openraft::declare_raft_types!(
     /// Types of every raft group of this crate.
     pub(crate) TypeConfig:
         D = Proposal,
         R = Applied,
         NodeId = u64,
-        Node = openraft::EmptyNode,
+        Node = Member,
         AsyncRuntime = SeamRuntime,
 );
 

@@ -15,6 +15,7 @@ pub type Authorizer = Arc<dyn Fn(Role, &Message) -> bool + Send + Sync>;
 pub fn by_role(role: Role, message: &Message) -> bool {
     let storage = match message {
         Message::Meta(_) => return true,
+        Message::Raft(_) => return role == Role::Metadata,
         Message::Storage(storage) => storage,
     };
     let sweeps = matches!(

@@ -228,6 +228,7 @@ const fn kind(message: &crate::transport::Message) -> &'static str {
     match message {
         crate::transport::Message::Meta(_) => "metadata request",
         crate::transport::Message::Storage(_) => "storage request",
+        crate::transport::Message::Raft(_) => "raft message",
     }
 }
 

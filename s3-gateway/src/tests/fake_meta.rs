@@ -349,7 +349,7 @@ impl Service for FakeMeta {
         let reply = match request.message {
             Message::Meta(MetaRequest::Command(envelope)) => state.command(*envelope)?,
             Message::Meta(read) => state.read(read)?,
-            Message::Storage(_) => return err(Code::Malformed),
+            Message::Storage(_) | Message::Raft(_) => return err(Code::Malformed),
         };
         Ok(Response { reply: Reply::Meta(reply), body: bytes::Bytes::new() })
     }
