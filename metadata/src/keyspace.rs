@@ -13,6 +13,7 @@
 //! | 11 | bucket id | bucket row |
 //! | 12 | lease | lease row |
 //! | 13 | lease, sequence | remembered reply |
+//! | 14 | token id | join token |
 //! | 20 | bucket, key, !commit sequence | version row, newest first |
 //! | 21 | bucket, key | what a listing shows of the current version; no row for a delete marker |
 //! | 22 | bucket, key | key row: events so far, newest and null version; outlives the versions |
@@ -45,6 +46,8 @@ pub enum Tag {
     Lease = 0x12,
     /// Remembered replies.
     Reply = 0x13,
+    /// Join tokens.
+    JoinToken = 0x14,
     /// Versions.
     Version = 0x20,
     /// Current versions, for listings.
@@ -86,6 +89,11 @@ pub const ROOT: [u8; 2] = [Tag::Single as u8, 3];
 pub const DATA: [u8; 2] = [Tag::Single as u8, 4];
 /// Cluster map.
 pub const MAP: [u8; 2] = [Tag::Single as u8, 5];
+
+/// Key of a join token.
+pub fn join_token(id: &[u8; 16]) -> Vec<u8> {
+    key(Tag::JoinToken, &[id])
+}
 
 /// Ends a name inside a key. Names escape 0x00 as 0x00 0xff, so the terminator sorts before every
 /// longer name and no name contains it.

@@ -11,7 +11,8 @@
 //! | `raft` | the only module that knows openraft |
 //! | [`snapshot`] | rows as a checked byte stream |
 //! | [`fuzzing`] | entry points of fuzz targets |
-//! | [`placement`] | slots of a new cluster's placement groups |
+//! | [`placement`] | slots of placement groups, over failure domains |
+//! | [`overseer`] | what the leader does about silent, new and removed nodes |
 //! | [`files`], [`media`], [`model_disk`] | what the databases stand on: real files, or a model that fails on demand |
 #![deny(missing_docs)]
 
@@ -22,10 +23,12 @@ pub mod files;
 pub mod fuzzing;
 pub mod keyspace;
 pub mod kv;
+mod liveness;
 pub mod media;
 pub mod metrics;
 pub mod model_disk;
 pub mod node;
+pub mod overseer;
 pub mod placement;
 mod raft;
 pub mod reads;

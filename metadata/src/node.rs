@@ -11,17 +11,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use stele_rpc::error::{Code, RpcError};
-use stele_rpc::meta::{CommandEnvelope, MetaReply, MetaRequest, MetaStatus};
+use stele_rpc::meta::{CommandEnvelope, Heartbeat, MetaReply, MetaRequest, MetaStatus};
 use stele_rpc::transport::{Message, Reply, Request, Response, Service, SharedTransport};
 use stele_types::ids::NodeId;
 use stele_types::limits::RAFT_ENTRY_BYTES_MAX;
+use stele_types::map::ClusterMap;
 use stele_types::seam::Clock;
 use tokio::sync::watch;
 
 use crate::config::MetadataConfig;
+use crate::keyspace::MAP;
 use crate::kv::{MetaKv, RedbKv};
+use crate::liveness::Heard;
 use crate::media::{Counted, Storage};
 use crate::metrics::MetadataMetrics;
+use crate::overseer::{self, Action};
 use crate::raft::{Group, GroupParts, LogStore, LogTuning, PeerClocks, Peers, StateMachine, random_u64};
 use crate::reads;
 use crate::rows;
@@ -50,6 +54,8 @@ pub struct MetadataNode {
     ready_timeout: Duration,
     /// Sabotage: reads are answered from whatever rows are here.
     stale_reads: bool,
+    id: NodeId,
+    heard: Heard,
 }
 
 impl std::fmt::Debug for MetadataNode {
@@ -112,7 +118,8 @@ impl MetadataNode {
         let group = Group::start(parts).await?;
         let (ready_timeout, stale_reads) = (config.ready_timeout, config.reads_stale());
         let metrics = MetadataMetrics::default();
-        Ok(Arc::new(Self { group, kv, clock, metrics, log_syncs, ready_timeout, stale_reads }))
+        let (id, heard) = (config.node, Heard::default());
+        Ok(Arc::new(Self { group, kv, clock, metrics, log_syncs, ready_timeout, stale_reads, id, heard }))
     }
 
     /// Waits until the group has a leader and this node has applied everything it ever acknowledged.
@@ -217,6 +224,8 @@ impl MetadataNode {
     pub async fn answer(&self, request: MetaRequest) -> Result<MetaReply, RpcError> {
         match request {
             MetaRequest::Command(envelope) => self.command(&envelope).await,
+            MetaRequest::Heartbeat(beat) => self.heartbeat(beat),
+            MetaRequest::Liveness => self.liveness().await,
             read => self.read(&read).await,
         }
     }
@@ -237,6 +246,42 @@ impl MetadataNode {
         }
         self.note_progress();
         answer
+    }
+
+    /// The cluster map, as this node has it.
+    fn map(&self) -> Result<ClusterMap, RpcError> {
+        let view = self.kv.view().and_then(|view| rows::load::<ClusterMap>(&*view, &MAP));
+        Ok(view.map_err(|error| RpcError::new(Code::Internal, error.to_string()))?.unwrap_or_default())
+    }
+
+    fn heartbeat(&self, beat: Heartbeat) -> Result<MetaReply, RpcError> {
+        let term = self.group.leading()?;
+        self.heard.note(term, self.clock.monotonic_micros(), beat.node);
+        Ok(MetaReply::Heard(self.map()?.epoch))
+    }
+
+    async fn liveness(&self) -> Result<MetaReply, RpcError> {
+        // An old leader must not call everybody silent.
+        self.group.linearize().await?;
+        let (term, now) = (self.group.leading()?, self.clock.monotonic_micros());
+        self.heard.note(term, now, self.id);
+        let nodes = self.map()?.nodes;
+        Ok(MetaReply::Liveness(self.heard.liveness(term, now, nodes.iter().map(|node| node.id))))
+    }
+
+    /// What this node must do about others; nothing unless it leads.
+    pub(crate) fn due(&self) -> Vec<Action> {
+        let Ok(term) = self.group.leading() else { return Vec::new() };
+        let Ok(map) = self.map() else { return Vec::new() };
+        let now = self.clock.monotonic_micros();
+        let limit = overseer::SILENCE.as_millis();
+        let silent = |node| node != self.id && u128::from(self.heard.silence(term, now, node)) > limit;
+        overseer::decide(&map, self.id, &self.group.voters(), silent)
+    }
+
+    /// This node.
+    pub const fn id(&self) -> NodeId {
+        self.id
     }
 
     async fn read(&self, request: &MetaRequest) -> Result<MetaReply, RpcError> {

@@ -1,15 +1,21 @@
-//! Placement: which drives the slots of each placement group are. Pure; used once, when a cluster is
-//! founded. Rendezvous hashing: every (PG, drive) pair has a score that depends on nothing else, so
-//! that a drive that comes or goes moves only its own share.
+//! Placement: which drives the slots of each placement group are. Pure. Every (PG, drive) pair has a score
+//! that depends on nothing else, so that a drive that comes or goes moves only its own share; failure domains
+//! decide first, scores break the tie.
 
-use std::collections::BTreeMap;
+mod score;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use stele_types::ids::{ClusterId, DriveId, MapEpoch, NodeId, PgEpoch, PgId};
-use stele_types::map::{ClusterMap, DriveRow, DriveState, PgRow, Slot};
+use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState, PgRow, Slot};
 use stele_types::scheme::Scheme;
+
+use score::score;
 
 /// Slots per drive that the number of PGs aims at.
 const SLOTS_PER_DRIVE: usize = 100;
+/// Most PGs of a cluster: the map is one row, and one raft entry when it is founded.
+const PGS_MAX: usize = 4096;
 
 /// A scheme needs more drives than there are.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -20,117 +26,90 @@ pub struct TooFewDrives {
     drives: usize,
 }
 
-/// The map of a new cluster: as many PGs as give each drive about 100 slots.
+/// A drive that may be given slots, with the domains it is in.
+struct Candidate<'a> {
+    drive: DriveId,
+    node: NodeId,
+    rack: (&'a str, &'a str),
+    weight: u64,
+}
+
+/// The map of a new store of one process: as many PGs as give each drive about 100 slots.
 ///
 /// # Errors
 /// There are fewer usable drives than the scheme has shards.
 pub fn initial_map(cluster: ClusterId, drives: &[DriveRow], scheme: Scheme) -> Result<ClusterMap, TooFewDrives> {
     let mut drives = drives.to_vec();
     drives.sort_by_key(|drive| drive.id);
-    let usable: Vec<&DriveRow> = drives.iter().filter(|drive| drive.state == DriveState::Ok).collect();
+    let map = ClusterMap { cluster: Some(cluster), epoch: MapEpoch(1), drives, ..ClusterMap::default() };
+    let pgs = plan(&map, Some(scheme))?;
+    Ok(ClusterMap { pgs, ..map })
+}
+
+/// The PGs that the usable drives call for besides those of `map`, which stay as they are. Without a scheme
+/// the number of failure domains chooses it: nodes, or the drives of an only node.
+///
+/// # Errors
+/// There are fewer usable drives than the scheme has shards.
+pub fn plan(map: &ClusterMap, scheme: Option<Scheme>) -> Result<Vec<PgRow>, TooFewDrives> {
+    let usable = candidates(map);
+    let nodes: BTreeSet<NodeId> = usable.iter().map(|candidate| candidate.node).collect();
+    let domains = if nodes.len() > 1 { nodes.len() } else { usable.len() };
+    let scheme = scheme.unwrap_or_else(|| Scheme::for_domains(domains));
     let needed = scheme.shards();
     if usable.len() < needed {
         return Err(TooFewDrives { scheme, needed, drives: usable.len() });
     }
-    let count = u32::try_from((SLOTS_PER_DRIVE * usable.len()).div_ceil(needed)).unwrap_or(u32::MAX);
-    let pgs = (0..count)
-        .map(|id| PgRow { id: PgId(id), epoch: PgEpoch(1), scheme, slots: slots(cluster, PgId(id), &usable, needed) })
-        .collect();
-    Ok(ClusterMap { cluster: Some(cluster), epoch: MapEpoch(1), drives, pgs })
+    let slots_now: usize = map.pgs.iter().map(|pg| pg.slots.len()).sum();
+    let wanted = (SLOTS_PER_DRIVE * usable.len()).saturating_sub(slots_now).div_ceil(needed);
+    let count = u32::try_from(wanted.min(PGS_MAX.saturating_sub(map.pgs.len()))).unwrap_or(0);
+    let first = map.pgs.iter().map(|pg| pg.id.0.saturating_add(1)).max().unwrap_or(0);
+    let cluster = map.cluster.unwrap_or(ClusterId::from_bytes([0; 16]));
+    let row = |id| PgRow { id, epoch: PgEpoch(1), scheme, slots: slots(cluster, id, &usable, needed) };
+    Ok((0..count).map(|n| row(PgId(first.saturating_add(n)))).collect())
 }
 
-fn score(cluster: ClusterId, pg: PgId, drive: DriveId) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(cluster.as_bytes()).update(&pg.0.to_le_bytes()).update(drive.as_bytes());
-    let mut first = [0u8; 8];
-    hasher.finalize_xof().fill(&mut first);
-    u64::from_le_bytes(first)
+/// Drives that serve, on nodes that are in use.
+fn candidates(map: &ClusterMap) -> Vec<Candidate<'_>> {
+    let in_use = |id| map.node(id).is_none_or(|node| matches!(node.state, NodeState::Active | NodeState::Joining));
+    let usable: Vec<&DriveRow> =
+        map.drives.iter().filter(|drive| drive.state == DriveState::Ok && in_use(drive.node)).collect();
+    let mut known: Vec<u64> = usable.iter().map(|drive| drive.capacity).filter(|capacity| *capacity > 0).collect();
+    known.sort_unstable();
+    let median = known.get(known.len() / 2).copied().unwrap_or(1);
+    let candidate = |drive: &DriveRow| {
+        let rack = map.node(drive.node).map_or(("", ""), |node| (node.zone.as_str(), node.rack.as_str()));
+        let weight = if drive.capacity == 0 { median } else { drive.capacity };
+        Candidate { drive: drive.id, node: drive.node, rack, weight }
+    };
+    usable.into_iter().map(candidate).collect()
 }
 
-/// The best-scored drives, spread over nodes as evenly as their number allows.
-fn slots(cluster: ClusterId, pg: PgId, drives: &[&DriveRow], needed: usize) -> Vec<Slot> {
-    let mut ranked: Vec<&DriveRow> = drives.to_vec();
-    ranked.sort_by_key(|drive| (std::cmp::Reverse(score(cluster, pg, drive.id)), drive.id));
-    let mut chosen: Vec<DriveId> = Vec::with_capacity(needed);
-    let mut per_node: BTreeMap<NodeId, usize> = BTreeMap::new();
-    // Each round admits one more drive per node, so no node gets two while another still has none.
-    for limit in 1..=needed {
-        for drive in &ranked {
-            let taken = per_node.entry(drive.node).or_default();
-            if chosen.len() < needed && *taken < limit && !chosen.contains(&drive.id) {
-                *taken += 1;
-                chosen.push(drive.id);
-            }
-        }
+/// One drive after the other, each from the least used node, of those in the least used rack, of those in the
+/// least used zone. So no two shards share a node, rack or zone while there are enough of these.
+fn slots(cluster: ClusterId, pg: PgId, usable: &[Candidate<'_>], needed: usize) -> Vec<Slot> {
+    let mut ranked: Vec<(u128, &Candidate<'_>)> =
+        usable.iter().map(|c| (score(cluster, pg, c.drive, c.weight), c)).collect();
+    ranked.sort_by_key(|(score, candidate)| (*score, candidate.drive));
+    let mut chosen: Vec<Slot> = Vec::with_capacity(needed);
+    let mut nodes: BTreeMap<NodeId, usize> = BTreeMap::new();
+    let mut racks: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
+    while chosen.len() < needed {
+        let used = |c: &Candidate<'_>| {
+            let count = |of: Option<&usize>| of.copied().unwrap_or(0);
+            (count(nodes.get(&c.node)), count(racks.get(&c.rack)), count(zones.get(c.rack.0)))
+        };
+        // The first of the least used ones: `ranked` is in order of scores.
+        let Some(at) = (0..ranked.len()).min_by_key(|at| ranked.get(*at).map(|(_, c)| used(c))) else { break };
+        let (_, next) = ranked.remove(at);
+        *nodes.entry(next.node).or_default() += 1;
+        *racks.entry(next.rack).or_default() += 1;
+        *zones.entry(next.rack.0).or_default() += 1;
+        chosen.push(Slot { drive: next.drive, incoming: None });
     }
-    chosen.into_iter().map(|drive| Slot { drive, incoming: None }).collect()
+    chosen
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    fn drives(nodes: u64, per_node: u8) -> Vec<DriveRow> {
-        (1..=nodes)
-            .flat_map(|node| {
-                (0..per_node).map(move |n| DriveRow {
-                    id: DriveId::from_bytes([u8::try_from(node).unwrap() * 16 + n; 16]),
-                    node: NodeId(node),
-                    name: format!("{node}/{n}"),
-                    state: DriveState::Ok,
-                    reason: String::new(),
-                })
-            })
-            .collect()
-    }
-
-    fn map(drives: &[DriveRow], scheme: &str) -> ClusterMap {
-        initial_map(ClusterId::from_bytes([7; 16]), drives, scheme.parse().unwrap()).unwrap()
-    }
-
-    #[test]
-    fn six_drives_of_one_node() {
-        let map = map(&drives(1, 6), "rs-4-2");
-        assert_eq!(map.pgs.len(), 100);
-        let mut first = BTreeMap::<DriveId, usize>::new();
-        for pg in &map.pgs {
-            assert_eq!(pg.slots.iter().map(|slot| slot.drive).collect::<BTreeSet<_>>().len(), 6);
-            *first.entry(pg.slots[0].drive).or_default() += 1;
-        }
-        assert_eq!(first.len(), 6, "the order of drives differs between PGs");
-    }
-
-    #[test]
-    fn nodes_are_used_evenly_and_slots_spread() {
-        let map = map(&drives(8, 3), "rs-4-2");
-        let mut slots = BTreeMap::<DriveId, usize>::new();
-        for pg in &map.pgs {
-            let nodes: BTreeSet<_> = pg.slots.iter().map(|slot| map.drive(slot.drive).unwrap().node).collect();
-            assert_eq!(nodes.len(), 6, "no two shards on one node while there are enough nodes");
-            for slot in &pg.slots {
-                *slots.entry(slot.drive).or_default() += 1;
-            }
-        }
-        assert!(slots.values().all(|n| (60..=140).contains(n)), "{slots:?}");
-    }
-
-    #[test]
-    fn a_lost_drive_moves_only_its_own_slots() {
-        let all = drives(10, 1);
-        let before = map(&all, "rs-4-2");
-        let after = map(&all[1..], "rs-4-2");
-        for (old, new) in before.pgs.iter().zip(&after.pgs) {
-            let set = |pg: &PgRow| pg.slots.iter().map(|slot| slot.drive).collect::<BTreeSet<_>>();
-            let kept = set(old).intersection(&set(new)).count();
-            assert!(kept >= 5, "at most one slot of a PG moves");
-        }
-    }
-
-    #[test]
-    fn too_few_drives() {
-        let error = initial_map(ClusterId::from_bytes([7; 16]), &drives(1, 5), "rs-4-2".parse().unwrap());
-        assert!(error.unwrap_err().to_string().contains("needs 6 drives, 5 are usable"));
-    }
-}
+mod tests;

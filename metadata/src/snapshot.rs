@@ -173,16 +173,15 @@ impl FrameCutter {
     }
 }
 
+/// Key and value of a row.
+type RowBytes<'a> = (&'a [u8], &'a [u8]);
+
 /// Rows of one frame, in order, as parts of its body. The hash is checked first.
-pub(crate) fn frame_rows<'a>(
-    number: u64,
-    hash: [u8; 32],
-    body: &'a [u8],
-) -> Result<Vec<(&'a [u8], &'a [u8])>, SnapshotError> {
+pub(crate) fn frame_rows(number: u64, hash: [u8; 32], body: &[u8]) -> Result<Vec<RowBytes<'_>>, SnapshotError> {
     if frame_hash(number, body) != blake3::Hash::from_bytes(hash) {
         return Err(SnapshotError::Damaged("a frame's hash differs"));
     }
-    let mut rows: Vec<(&[u8], &[u8])> = Vec::new();
+    let mut rows: Vec<RowBytes<'_>> = Vec::new();
     let mut rest = body;
     while !rest.is_empty() {
         let row = part(&mut rest).and_then(|key| Some((key, part(&mut rest)?)));

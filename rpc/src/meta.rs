@@ -1,16 +1,23 @@
 //! Requests to the metadata service: linearizable reads, and commands that go through raft.
 
+mod nodes;
+mod status;
+mod writes;
+
+pub use nodes::{Heartbeat, Liveness, NewNode, TokenRow};
+pub use status::MetaStatus;
+pub use writes::{Committed, CompleteUpload, Contents, DeleteItem, Deleted, PutVersion, WriteGuard};
+
 use serde::{Deserialize, Serialize};
 use stele_types::ids::{
-    BucketId, ClusterId, CommandSequence, ConfigEpoch, DriveId, Epoch, LeaseId, LogIndex, MapEpoch, NodeId, OwnerId,
-    PackId, PgId, RangeEpoch, RangeId, Salt, UploadId, VersionId,
+    BucketId, ClusterId, CommandSequence, DriveId, Epoch, LeaseId, MapEpoch, NodeId, OwnerId, PackId, PgId, RangeEpoch,
+    RangeId, UploadId, VersionId,
 };
-use stele_types::manifest::Manifest;
-use stele_types::map::{ClusterMap, DriveRow, DriveState};
-use stele_types::object::{
-    Attributes, BucketRow, ChecksumAlgorithm, ChecksumType, Part, Precondition, StoredHeaders, Upload, Version,
-};
+use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
+use stele_types::object::{BucketRow, ChecksumAlgorithm, ChecksumType, Part, StoredHeaders, Upload, Version};
 use stele_types::pack::PackRow;
+use stele_types::role::Role;
+use stele_types::scheme::Scheme;
 use stele_types::seam::UnixMillis;
 
 /// Where a key lives, as the caller believes. Refused with `StaleRange` where it moved.
@@ -190,6 +197,12 @@ pub enum MetaRequest {
     Status,
     /// A command: goes through raft.
     Command(Box<CommandEnvelope>),
+    /// A node says that it lives. Kept in the leader's memory only.
+    Heartbeat(Heartbeat),
+    /// Who was heard of by the leader.
+    Liveness,
+    /// Join tokens, expired ones included until they are dropped.
+    JoinTokens,
 }
 
 /// A command with what makes a retry harmless.
@@ -205,29 +218,6 @@ pub struct CommandEnvelope {
     pub origin: Origin,
     /// What to do.
     pub command: Command,
-}
-
-/// Guards of a write to one key.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct WriteGuard {
-    /// Where the key lives.
-    pub range: RangeRef,
-    /// Bucket configuration the write was planned with.
-    pub config_epoch: ConfigEpoch,
-    /// Start epoch e of the write; refused with `Fenced` at or below the fence.
-    pub start_epoch: Epoch,
-}
-
-/// What a version or part refers to.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Contents {
-    /// Owner of the references; random, never reused.
-    pub owner: OwnerId,
-    /// Where the bytes are.
-    pub manifest: Manifest,
-    /// Every pack the manifest and its pages name, and those of the pages themselves, unless they
-    /// were staged ahead. Each once.
-    pub packs: Vec<PackRow>,
 }
 
 /// A change of metadata.
@@ -346,85 +336,59 @@ pub enum Command {
         /// The upload.
         upload: UploadId,
     },
-}
-
-/// See [`Command::PutVersion`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct PutVersion {
-    /// Guards.
-    pub guard: WriteGuard,
-    /// The key.
-    pub key: String,
-    /// Nonce of the version id.
-    pub nonce: u64,
-    /// Salt of the creation's log entry.
-    pub salt: Salt,
-    /// Salt of the log entry for a version this one replaces.
-    pub replaced_salt: Salt,
-    /// Condition on the current version.
-    pub precondition: Precondition,
-    /// Attributes.
-    pub attributes: Attributes,
-    /// Manifest and packs.
-    pub contents: Contents,
-}
-
-/// See [`Command::CompleteUpload`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct CompleteUpload {
-    /// As for a PUT; `contents.packs` holds only the manifest's own packs, `attributes.headers` is
-    /// ignored in favour of the upload's.
-    pub put: PutVersion,
-    /// The upload.
-    pub upload: UploadId,
-    /// Listed parts with the generation whose chunks the manifest concatenates.
-    pub parts: Vec<(u16, u64)>,
-}
-
-/// One item of [`Command::Delete`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct DeleteItem {
-    /// The key.
-    pub key: String,
-    /// `Current`: a plain delete (marker or removal, by the bucket's versioning). Otherwise the
-    /// version that is removed.
-    pub version: VersionSelector,
-    /// Condition on the current version.
-    pub precondition: Precondition,
-    /// Nonce of a delete marker's version id.
-    pub nonce: u64,
-    /// Salt of the log entry.
-    pub salt: Salt,
-}
-
-/// Outcome of one [`DeleteItem`].
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Deleted {
-    /// Version removed, if any.
-    pub removed: Option<VersionId>,
-    /// The removed version was the null version.
-    pub removed_null: bool,
-    /// The removed version was a delete marker.
-    pub removed_marker: bool,
-    /// Delete marker made, if any.
-    pub marker: Option<VersionId>,
-    /// Why this item failed; the others are not affected.
-    pub error: Option<crate::error::RpcError>,
-}
-
-/// What P8 gives back.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Committed {
-    /// Id of the new version.
-    pub id: VersionId,
-    /// Shown as `null`, that is, without a version id.
-    pub null_version: bool,
-    /// Commit time.
-    pub modified: UnixMillis,
-    /// Log entry of the creation.
-    pub log_index: LogIndex,
-    /// ETag (Complete may be answered again from an earlier result).
-    pub attributes: Box<Attributes>,
+    /// Keep a join token. Idempotent for the same id and hash.
+    CreateJoinToken {
+        /// Random.
+        id: [u8; 16],
+        /// BLAKE3 of its secret; the secret itself is kept nowhere.
+        secret_hash: [u8; 32],
+        /// What its holder may become.
+        role: Role,
+        /// Lives this long, in ms of commit time.
+        ttl_ms: u64,
+    },
+    /// Drop a join token, used or not.
+    RevokeJoinToken {
+        /// Which.
+        id: [u8; 16],
+    },
+    /// Use a join token: allocates a node id. Single use, but a repeat with the same key gets the same
+    /// id for as long as the token lives: its answer may have been lost.
+    RedeemJoinToken {
+        /// Which.
+        id: [u8; 16],
+        /// BLAKE3 of the secret that was shown.
+        secret_hash: [u8; 32],
+        /// The node to be.
+        node: Box<NewNode>,
+    },
+    /// A node says where it can be reached and which drives it has: at each start, and when that changes.
+    /// Drives that the map does not know join it; a drive that another node had moves here.
+    RegisterNode {
+        /// The node.
+        node: NodeId,
+        /// Where others dial it, as `host:port`.
+        addresses: Vec<String>,
+        /// Failure domain; empty if unknown.
+        zone: String,
+        /// Failure domain within the zone; empty if unknown.
+        rack: String,
+        /// All its drives; `node` of each is ignored.
+        drives: Vec<DriveRow>,
+    },
+    /// Change what a node may be used for.
+    SetNodeState {
+        /// The node.
+        node: NodeId,
+        /// New state.
+        state: NodeState,
+    },
+    /// Compute placement groups for the usable drives: all of them if there are none yet, else those that
+    /// more drives call for. Existing ones stay as they are.
+    PlanPlacement {
+        /// Scheme of new placement groups; `None`: by the number of failure domains.
+        scheme: Option<Scheme>,
+    },
 }
 
 /// A lease as granted or renewed.
@@ -438,54 +402,6 @@ pub struct Lease {
     pub fence: Epoch,
     /// Map epoch, so that a renewal tells of a newer map.
     pub map_epoch: MapEpoch,
-}
-
-/// What status shows of the metadata service.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct MetaStatus {
-    /// This node leads.
-    pub leader: bool,
-    /// Last applied raft index.
-    pub applied: u64,
-    /// Entries of the evidence log.
-    pub log_size: u64,
-    /// SHA-256 root of the evidence log, as RFC 6962 computes it.
-    pub log_root: [u8; 32],
-    /// Current epoch.
-    pub epoch: Epoch,
-    /// Highest fenced epoch.
-    pub fence: Epoch,
-    /// Leases not yet expired.
-    pub leases: u64,
-    /// Buckets.
-    pub buckets: u64,
-    /// Versions.
-    pub versions: u64,
-    /// Bytes of versions.
-    pub logical_bytes: u64,
-    /// fdatasync calls of the raft log so far.
-    pub raft_fsyncs: u64,
-    /// Raft term.
-    #[serde(default)]
-    pub term: u64,
-    /// The node that leads, as far as this one knows.
-    #[serde(default)]
-    pub leader_node: Option<NodeId>,
-    /// Nodes that vote; while a change is under way, those of the old and the new set.
-    #[serde(default)]
-    pub voters: Vec<NodeId>,
-    /// Nodes that are sent the log and don't vote.
-    #[serde(default)]
-    pub learners: Vec<NodeId>,
-    /// Index of the last entry of the log.
-    #[serde(default)]
-    pub last_log: u64,
-    /// On the leader: per peer, how many entries it lacks.
-    #[serde(default)]
-    pub replication_lag: Vec<(NodeId, u64)>,
-    /// Entries up to this index are purged: who lacks them needs a snapshot.
-    #[serde(default)]
-    pub purged: u64,
 }
 
 /// What the metadata service answers.
@@ -549,4 +465,12 @@ pub enum MetaReply {
     Part(Box<Part>),
     /// To commands that have nothing to tell.
     Done,
+    /// To `RedeemJoinToken`.
+    Node(NodeId),
+    /// To `Heartbeat`: the epoch of the cluster map.
+    Heard(MapEpoch),
+    /// To `Liveness`.
+    Liveness(Vec<Liveness>),
+    /// To `JoinTokens`.
+    JoinTokens(Vec<TokenRow>),
 }

@@ -81,6 +81,7 @@ impl World {
             name: format!("drive-{drive}"),
             state: DriveState::Ok,
             reason: String::new(),
+            capacity: 0,
         };
         let drives: Vec<DriveRow> = (0..DRIVES).map(row).collect();
         let mut map = match initial_map(self.cluster, &drives, Scheme::for_domains(DRIVES)) {

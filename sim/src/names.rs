@@ -26,6 +26,9 @@ fn meta_name(request: &MetaRequest) -> &'static str {
         MetaRequest::Parts { .. } => "Parts",
         MetaRequest::ReferencedPacks { .. } => "ReferencedPacks",
         MetaRequest::Status => "Status",
+        MetaRequest::Heartbeat(_) => "Heartbeat",
+        MetaRequest::Liveness => "Liveness",
+        MetaRequest::JoinTokens => "JoinTokens",
         MetaRequest::Command(envelope) => command_name(&envelope.command),
     }
 }
@@ -34,6 +37,12 @@ fn command_name(command: &Command) -> &'static str {
     match command {
         Command::InitCluster { .. } => "InitCluster",
         Command::SetDriveState { .. } => "SetDriveState",
+        Command::CreateJoinToken { .. } => "CreateJoinToken",
+        Command::RevokeJoinToken { .. } => "RevokeJoinToken",
+        Command::RedeemJoinToken { .. } => "RedeemJoinToken",
+        Command::RegisterNode { .. } => "RegisterNode",
+        Command::SetNodeState { .. } => "SetNodeState",
+        Command::PlanPlacement { .. } => "PlanPlacement",
         Command::GrantLease { .. } => "GrantLease",
         Command::RenewLease { .. } => "RenewLease",
         Command::ReleaseLease { .. } => "ReleaseLease",

@@ -3,7 +3,45 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClusterId, DriveId, MapEpoch, NodeId, PgEpoch, PgId};
+use crate::role::Role;
 use crate::scheme::Scheme;
+
+/// What a node may be used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum NodeState {
+    /// Has a certificate and was not heard of yet.
+    #[default]
+    Joining,
+    /// In use.
+    Active,
+    /// Its drives get no new packs, and their shards leave.
+    Draining,
+    /// Nothing of the cluster needs it.
+    Drained,
+    /// Refused by every other node. Its id is never used again.
+    Removed,
+}
+
+/// One process of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeRow {
+    /// As in its certificate.
+    pub id: NodeId,
+    /// As in its certificate.
+    pub role: Role,
+    /// Name an operator knows it by.
+    pub name: String,
+    /// Where others dial it, as `host:port`.
+    pub addresses: Vec<String>,
+    /// Failure domain; empty if unknown.
+    pub zone: String,
+    /// Failure domain within the zone; empty if unknown.
+    pub rack: String,
+    /// What it may be used for.
+    pub state: NodeState,
+    /// SHA-256 of the public key of its certificate (SubjectPublicKeyInfo, DER).
+    pub key: [u8; 32],
+}
 
 /// What a drive may be used for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -32,6 +70,9 @@ pub struct DriveRow {
     pub state: DriveState,
     /// Why it is not `Ok`; empty otherwise.
     pub reason: String,
+    /// Bytes it can hold, its weight in placement. 0: unknown, counts as the median of the others.
+    #[serde(default)]
+    pub capacity: u64,
 }
 
 /// One position of a placement group.
@@ -68,12 +109,21 @@ pub struct ClusterMap {
     pub drives: Vec<DriveRow>,
     /// All placement groups, by id.
     pub pgs: Vec<PgRow>,
+    /// All nodes, by id; none in a store of one process.
+    #[serde(default)]
+    pub nodes: Vec<NodeRow>,
 }
 
 impl ClusterMap {
     /// The drive with this id.
     pub fn drive(&self, id: DriveId) -> Option<&DriveRow> {
         self.drives.iter().find(|d| d.id == id)
+    }
+
+    /// The node with this id.
+    pub fn node(&self, id: NodeId) -> Option<&NodeRow> {
+        let at = self.nodes.binary_search_by_key(&id, |node| node.id).ok()?;
+        self.nodes.get(at)
     }
 
     /// The placement group with this id.

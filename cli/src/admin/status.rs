@@ -212,6 +212,7 @@ mod tests {
             name: format!("drive-{n}"),
             state: DriveState::Ok,
             reason: String::new(),
+            capacity: 0,
         };
         let seen = |n| DriveStatus {
             id: id(n),

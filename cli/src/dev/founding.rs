@@ -115,6 +115,7 @@ pub(crate) fn rows(found: &[FoundDrive], node: NodeId) -> Vec<DriveRow> {
         name: drive.name.clone(),
         state: DriveState::Ok,
         reason: String::new(),
+        capacity: 0,
     };
     found.iter().map(row).collect()
 }

@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn row(n: u8, state: DriveState) -> DriveRow {
-        DriveRow { id: id(n), node: NODE, name: format!("drive-{n}"), state, reason: String::new() }
+        DriveRow { id: id(n), node: NODE, name: format!("drive-{n}"), state, reason: String::new(), capacity: 0 }
     }
 
     fn health(n: u8, state: DriveState) -> DriveHealth {

@@ -91,6 +91,16 @@ impl Batch<'_> {
         match command {
             Command::InitCluster { cluster, drives, map } => self.init_cluster(*cluster, drives, map),
             Command::SetDriveState { drive, state, reason } => self.set_drive_state(*drive, *state, reason),
+            Command::CreateJoinToken { id, secret_hash, role, ttl_ms } => {
+                self.create_join_token(cx, *id, *secret_hash, (*role, *ttl_ms))
+            }
+            Command::RevokeJoinToken { id } => self.revoke_join_token(*id),
+            Command::RedeemJoinToken { id, secret_hash, node } => self.redeem_join_token(cx, *id, *secret_hash, node),
+            Command::RegisterNode { node, addresses, zone, rack, drives } => {
+                self.register_node(*node, addresses, (zone, rack), drives)
+            }
+            Command::SetNodeState { node, state } => self.set_node_state(*node, *state),
+            Command::PlanPlacement { scheme } => self.plan_placement(*scheme),
             Command::GrantLease { node, ttl_ms } => self.grant_lease(cx, *node, *ttl_ms),
             Command::RenewLease { lease, ttl_ms, lowest_open } => self.renew_lease(cx, *lease, *ttl_ms, *lowest_open),
             Command::ReleaseLease { lease } => self.release_lease(*lease),
@@ -121,6 +131,12 @@ fn needs_lease(command: &Command) -> bool {
     match command {
         Command::InitCluster { .. }
         | Command::SetDriveState { .. }
+        | Command::CreateJoinToken { .. }
+        | Command::RevokeJoinToken { .. }
+        | Command::RedeemJoinToken { .. }
+        | Command::RegisterNode { .. }
+        | Command::SetNodeState { .. }
+        | Command::PlanPlacement { .. }
         | Command::GrantLease { .. }
         | Command::RenewLease { .. }
         | Command::ReleaseLease { .. }

@@ -13,6 +13,7 @@ use crate::keyspace::Tag;
 use crate::testing::{LEASE_MS, Machine, create_upload, envelope, guard, range};
 
 mod model;
+mod nodes;
 
 fn code<T: std::fmt::Debug>(answer: Result<T, RpcError>) -> Code {
     answer.unwrap_err().code
@@ -386,6 +387,7 @@ fn cluster_map() {
         name: format!("drive-{n}"),
         state: DriveState::Ok,
         reason: String::new(),
+        capacity: 0,
     };
     let drives: Vec<_> = (0..3).rev().map(drive).collect();
     let cluster = ClusterId::from_bytes([1; 16]);

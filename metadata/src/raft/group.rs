@@ -1,7 +1,7 @@
 //! One raft group: proposing, linearizable reads, start-up and shutdown, and the trigger that keeps
 //! the log short.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -275,6 +275,21 @@ impl Group {
             purged: metrics.purged.map_or(0, |id| id.index),
             ..status
         }
+    }
+
+    /// The term this node leads in.
+    ///
+    /// # Errors
+    /// `NotLeader`, with the node that leads if it is known.
+    pub(crate) fn leading(&self) -> Result<u64, RpcError> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if self.raft.is_leader() { Ok(metrics.current_term) } else { Err(not_leader(metrics.current_leader)) }
+    }
+
+    /// Nodes that vote.
+    pub(crate) fn voters(&self) -> BTreeSet<NodeId> {
+        self.raft.voter_ids().map(NodeId).collect()
     }
 
     pub(crate) fn is_leader(&self) -> bool {

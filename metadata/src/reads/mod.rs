@@ -9,14 +9,14 @@ mod uploads;
 
 use stele_evidence::tree::Edge;
 use stele_rpc::error::{Code, RpcError};
-use stele_rpc::meta::{MetaReply, MetaRequest, MetaStatus, RangeRef};
+use stele_rpc::meta::{MetaReply, MetaRequest, MetaStatus, RangeRef, TokenRow};
 use stele_types::map::ClusterMap;
 use stele_types::object::BucketRow;
 
 use crate::apply::edge_of;
 use crate::keyspace::{self, MAP, Tag};
 use crate::kv::{KvError, KvRead};
-use crate::rows::{DataRow, RootRow, load};
+use crate::rows::{DataRow, RootRow, decode, load};
 
 /// Rows one call visits at most before it returns a truncated page.
 pub const ROWS_PER_CALL: usize = 10_000;
@@ -74,7 +74,10 @@ pub(crate) fn answer(rows: &dyn KvRead, request: &MetaRequest) -> ReadResult<Met
             references::referenced(rows, *pg, *fence, after.as_ref(), *max)
         }
         MetaRequest::Status => Ok(MetaReply::Status(Box::new(status(rows)?))),
-        MetaRequest::Command(_) => refuse(Code::Malformed, "a command is not a read"),
+        MetaRequest::JoinTokens => Ok(MetaReply::JoinTokens(join_tokens(rows)?)),
+        MetaRequest::Command(_) | MetaRequest::Heartbeat(_) | MetaRequest::Liveness => {
+            refuse(Code::Malformed, "this is not a read of rows")
+        }
     }
 }
 
@@ -87,6 +90,16 @@ fn admit(rows: &dyn KvRead, range: RangeRef) -> ReadResult<BucketRow> {
         return refuse(Code::StaleRange, format!("the range of bucket {} moved: read the bucket again", bucket.name));
     }
     Ok(bucket)
+}
+
+fn join_tokens(rows: &dyn KvRead) -> ReadResult<Vec<TokenRow>> {
+    let (from, to) = keyspace::table(Tag::JoinToken);
+    let mut found = Vec::new();
+    rows.scan(&from, &to, &mut |key, value| {
+        found.push(decode::<TokenRow>(key, value));
+        std::ops::ControlFlow::Continue(())
+    })?;
+    Ok(found.into_iter().collect::<Result<_, _>>()?)
 }
 
 /// What the rows know of the status; leader, applied index and fsyncs are the node's to fill in.

@@ -84,6 +84,7 @@ fn map_of(scheme: &str, drives: u8) -> ClusterMap {
         name: format!("drive-{n}"),
         state: DriveState::Ok,
         reason: String::new(),
+        capacity: 0,
     };
     let scheme: stele_types::scheme::Scheme = scheme.parse().unwrap();
     let pg = |id: u8| PgRow {
@@ -97,6 +98,7 @@ fn map_of(scheme: &str, drives: u8) -> ClusterMap {
         epoch: MapEpoch(1),
         drives: (0..drives).map(row).collect(),
         pgs: (0..4).map(pg).collect(),
+        nodes: Vec::new(),
     }
 }
 

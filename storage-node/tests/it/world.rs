@@ -74,6 +74,7 @@ pub(crate) fn map(drives: u8) -> ClusterMap {
         name: format!("drive-{n}"),
         state: DriveState::Ok,
         reason: String::new(),
+        capacity: 0,
     };
     let pg = |n: u8| PgRow {
         id: PgId(u32::from(n)),
@@ -86,6 +87,7 @@ pub(crate) fn map(drives: u8) -> ClusterMap {
         epoch: MapEpoch(1),
         drives: (0..drives).map(row).collect(),
         pgs: (0..drives).map(pg).collect(),
+        nodes: Vec::new(),
     }
 }
 

@@ -1,0 +1,80 @@
+//! Join tokens: made by an operator, used once, forgotten when they expire. Rows hold a hash of the secret.
+
+use stele_rpc::error::Code;
+use stele_rpc::meta::{MetaReply, NewNode, TokenRow};
+use stele_types::role::Role;
+
+use crate::apply::{Batch, Context, Outcome, refuse};
+use crate::keyspace::{self, Tag};
+use crate::kv::KvResult;
+use crate::rows::{decode, load};
+
+/// Tokens that are kept at once.
+const TOKENS_MAX: usize = 1000;
+
+/// One answer for every wrong token: a stranger learns nothing about which exist.
+const NOT_VALID: &str = "this join token is not valid: it is unknown, used up or expired; ask for a new one";
+
+impl Batch<'_> {
+    pub(crate) fn create_join_token(
+        &mut self,
+        cx: Context<'_>,
+        id: [u8; 16],
+        secret_hash: [u8; 32],
+        (role, ttl_ms): (Role, u64),
+    ) -> Outcome<MetaReply> {
+        self.drop_expired_tokens(cx)?;
+        if let Some(known) = load::<TokenRow>(self.rows, &keyspace::join_token(&id))? {
+            let same = known.secret_hash == secret_hash && known.role == role;
+            return if same { Ok(MetaReply::Done) } else { refuse(Code::Malformed, "a token with this id exists") };
+        }
+        if self.collect(&[Tag::JoinToken as u8], TOKENS_MAX)?.len() >= TOKENS_MAX {
+            return refuse(
+                Code::Malformed,
+                format!("{TOKENS_MAX} join tokens are open: revoke some, or let them expire"),
+            );
+        }
+        let row = TokenRow { id, secret_hash, role, expires: cx.now.saturating_add(ttl_ms), used: None };
+        self.put_row(&keyspace::join_token(&id), &row)?;
+        Ok(MetaReply::Done)
+    }
+
+    pub(crate) fn revoke_join_token(&mut self, id: [u8; 16]) -> Outcome<MetaReply> {
+        self.rows.delete(&keyspace::join_token(&id))?;
+        Ok(MetaReply::Done)
+    }
+
+    pub(crate) fn redeem_join_token(
+        &mut self,
+        cx: Context<'_>,
+        id: [u8; 16],
+        secret_hash: [u8; 32],
+        node: &NewNode,
+    ) -> Outcome<MetaReply> {
+        let key = keyspace::join_token(&id);
+        let known = load::<TokenRow>(self.rows, &key)?;
+        let valid = |row: &TokenRow| row.secret_hash == secret_hash && row.expires > cx.now;
+        let Some(mut row) = known.filter(valid) else { return refuse(Code::Forbidden, NOT_VALID) };
+        if row.role != node.role {
+            let detail = format!("this join token is for a {}, not for a {}", row.role, node.role);
+            return refuse(Code::Forbidden, detail);
+        }
+        if let Some((id, key)) = row.used {
+            // The answer was lost, or somebody else found the token.
+            return if key == node.key { Ok(MetaReply::Node(id)) } else { refuse(Code::Forbidden, NOT_VALID) };
+        }
+        let id = self.admit_node(node)?;
+        row.used = Some((id, node.key));
+        self.put_row(&key, &row)?;
+        Ok(MetaReply::Node(id))
+    }
+
+    fn drop_expired_tokens(&mut self, cx: Context<'_>) -> KvResult<()> {
+        for (key, value) in self.collect(&[Tag::JoinToken as u8], TOKENS_MAX)? {
+            if decode::<TokenRow>(&key, &value)?.expires <= cx.now {
+                self.rows.delete(&key)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! When the leader last heard of each node. In memory only: a new leader begins with an empty table and
+//! counts silence from its election on.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use stele_rpc::meta::Liveness;
+use stele_types::ids::NodeId;
+
+#[derive(Debug, Default)]
+struct Table {
+    term: u64,
+    /// When this term was first noticed here, microseconds.
+    since: u64,
+    heard: BTreeMap<NodeId, u64>,
+}
+
+/// Who was heard of, in the term of this leader.
+#[derive(Debug, Default)]
+pub(crate) struct Heard(Mutex<Table>);
+
+impl Heard {
+    fn table(&self, term: u64, now: u64) -> MutexGuard<'_, Table> {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.term != term {
+            *table = Table { term, since: now, heard: BTreeMap::new() };
+        }
+        table
+    }
+
+    /// A heartbeat came in.
+    pub(crate) fn note(&self, term: u64, now: u64, node: NodeId) {
+        self.table(term, now).heard.insert(node, now);
+    }
+
+    /// How long each of `nodes` has been silent.
+    pub(crate) fn liveness(&self, term: u64, now: u64, nodes: impl Iterator<Item = NodeId>) -> Vec<Liveness> {
+        let table = self.table(term, now);
+        let ago = |at: &u64| now.saturating_sub(*at) / 1000;
+        nodes.map(|node| Liveness { node, silent_ms: table.heard.get(&node).map(ago) }).collect()
+    }
+
+    /// Milliseconds without a sign of `node`, counted from the election at the earliest.
+    pub(crate) fn silence(&self, term: u64, now: u64, node: NodeId) -> u64 {
+        let table = self.table(term, now);
+        now.saturating_sub(table.heard.get(&node).copied().unwrap_or(table.since)) / 1000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_term_forgets_and_counts_anew() {
+        let heard = Heard::default();
+        let nodes = || [NodeId(1), NodeId(2)].into_iter();
+        heard.note(1, 1_000_000, NodeId(1));
+        let silent = |node, silent_ms| Liveness { node: NodeId(node), silent_ms };
+        assert_eq!(heard.liveness(1, 3_000_000, nodes()), [silent(1, Some(2000)), silent(2, None)]);
+        assert_eq!((heard.silence(1, 3_000_000, NodeId(1)), heard.silence(1, 3_000_000, NodeId(2))), (2000, 2000));
+        assert_eq!(heard.liveness(2, 4_000_000, nodes()), [silent(1, None), silent(2, None)]);
+        assert_eq!(heard.silence(2, 5_000_000, NodeId(1)), 1000);
+    }
+}

@@ -1,0 +1,147 @@
+//! What the leader does about nodes without being asked: drives of a silent node are counted out until it is
+//! back, metadata nodes that joined become voters, and removed ones lose their vote. [`decide`] is pure;
+//! [`run`] carries it out, on every metadata node, and does nothing where it does not lead.
+
+use std::collections::BTreeSet;
+use std::sync::Weak;
+use std::time::Duration;
+
+use stele_rpc::meta::{Command, CommandEnvelope, MetaRequest, Origin};
+use stele_types::ids::{CommandSequence, DriveId, NodeId};
+use stele_types::map::{ClusterMap, DriveState, NodeState};
+use stele_types::role::Role;
+
+use crate::node::MetadataNode;
+
+/// A node that was not heard of for so long is taken for dead until it is heard again. Heartbeats come
+/// every second.
+pub const SILENCE: Duration = Duration::from_secs(10);
+/// Pause between two looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Voters a group takes by itself.
+const VOTERS_MAX: usize = 5;
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Action {
+    /// Count a drive of a silent node out.
+    Suspect(DriveId, String),
+    /// Make a metadata node a voter.
+    AddVoter(NodeId),
+    /// Take a removed metadata node's vote.
+    RemoveVoter(NodeId),
+}
+
+/// What the leader must do, given the map, its voters, and who is silent.
+pub(crate) fn decide(
+    map: &ClusterMap,
+    leader: NodeId,
+    voters: &BTreeSet<NodeId>,
+    silent: impl Fn(NodeId) -> bool,
+) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for drive in map.drives.iter().filter(|drive| drive.state == DriveState::Ok) {
+        let node = map.node(drive.node).filter(|node| node.role == Role::StorageNode && silent(node.id));
+        if let Some(node) = node {
+            actions.push(Action::Suspect(drive.id, format!("node {} ({}) is silent", node.id, node.name)));
+        }
+    }
+    let metadata = || map.nodes.iter().filter(|node| node.role == Role::Metadata);
+    let mut count = voters.len();
+    for node in metadata().filter(|node| node.state == NodeState::Removed && voters.contains(&node.id)) {
+        // The last voter stays, and a leader hands over before it goes.
+        if count > 1 && node.id != leader {
+            actions.push(Action::RemoveVoter(node.id));
+            count -= 1;
+        }
+    }
+    let waiting = metadata().filter(|node| node.state == NodeState::Active && !voters.contains(&node.id));
+    for node in waiting.filter(|node| !silent(node.id)) {
+        if count < VOTERS_MAX {
+            actions.push(Action::AddVoter(node.id));
+            count += 1;
+        }
+    }
+    actions
+}
+
+/// Looks after the nodes while `node` lives.
+pub async fn run(node: Weak<MetadataNode>) {
+    let mut tick = tokio::time::interval(INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let Some(node) = node.upgrade() else { return };
+        for action in node.due() {
+            let what = format!("{action:?}");
+            match carry_out(&node, action).await {
+                Ok(()) => tracing::info!(what, "done by the leader"),
+                Err(error) => tracing::warn!(what, %error, "not done; the leader tries again"),
+            }
+        }
+    }
+}
+
+async fn carry_out(node: &MetadataNode, action: Action) -> Result<(), stele_rpc::error::RpcError> {
+    match action {
+        Action::AddVoter(id) => node.add_voter(id).await,
+        Action::RemoveVoter(id) => node.remove_voter(id).await,
+        Action::Suspect(drive, reason) => {
+            let command = Command::SetDriveState { drive, state: DriveState::Suspect, reason };
+            let envelope = CommandEnvelope {
+                lease: None,
+                sequence: CommandSequence(0),
+                lowest_open: CommandSequence(0),
+                origin: Origin { principal: "stele".into(), source: String::new(), node: node.id() },
+                command,
+            };
+            node.answer(MetaRequest::Command(Box::new(envelope))).await.map(drop)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stele_types::map::{DriveRow, NodeRow};
+
+    fn node(id: u64, role: Role, state: NodeState) -> NodeRow {
+        let (name, addresses) = (format!("n{id}"), vec![format!("n{id}:9100")]);
+        NodeRow { id: NodeId(id), role, name, addresses, zone: String::new(), rack: String::new(), state, key: [0; 32] }
+    }
+
+    fn drive(n: u8, node: u64, state: DriveState) -> DriveRow {
+        let (id, name) = (DriveId::from_bytes([n; 16]), format!("d{n}"));
+        DriveRow { id, node: NodeId(node), name, state, reason: String::new(), capacity: 0 }
+    }
+
+    #[test]
+    fn silent_nodes_drives_are_counted_out_and_voters_follow_the_map() {
+        let map = ClusterMap {
+            nodes: vec![
+                node(1, Role::Metadata, NodeState::Active),
+                node(2, Role::Metadata, NodeState::Active),
+                node(3, Role::Metadata, NodeState::Removed),
+                node(4, Role::StorageNode, NodeState::Active),
+                node(5, Role::StorageNode, NodeState::Active),
+                node(6, Role::Metadata, NodeState::Active),
+                node(7, Role::Metadata, NodeState::Joining),
+                node(8, Role::S3Gateway, NodeState::Active),
+            ],
+            drives: vec![drive(1, 4, DriveState::Ok), drive(2, 5, DriveState::Ok), drive(3, 5, DriveState::Failed)],
+            ..ClusterMap::default()
+        };
+        let silent = |id: NodeId| [5, 6].contains(&id.0);
+        let voters = BTreeSet::from([NodeId(1), NodeId(3)]);
+        let actions = decide(&map, NodeId(1), &voters, silent);
+        let reason = "node 5 (n5) is silent".to_owned();
+        let suspect = Action::Suspect(DriveId::from_bytes([2; 16]), reason);
+        assert_eq!(actions, [suspect, Action::RemoveVoter(NodeId(3)), Action::AddVoter(NodeId(2))]);
+        let alone = BTreeSet::from([NodeId(3)]);
+        assert!(!decide(&map, NodeId(3), &alone, silent).contains(&Action::RemoveVoter(NodeId(3))), "it leads");
+        let full: BTreeSet<NodeId> = [1, 3, 9, 10, 11].map(NodeId).into();
+        let actions = decide(&map, NodeId(1), &full, |_| false);
+        assert!(actions.contains(&Action::AddVoter(NodeId(2))), "one leaves, one comes: {actions:?}");
+        assert!(!actions.contains(&Action::AddVoter(NodeId(6))), "five are enough");
+    }
+}
