@@ -47,7 +47,7 @@ fn map_with(pg: PgRow) -> ClusterMap {
     };
     let drives = (0..3).map(drive).collect();
     let epoch = MapEpoch(pg.epoch.0);
-    ClusterMap { cluster: Some(CLUSTER), epoch, drives, pgs: vec![pg], ..ClusterMap::default() }
+    ClusterMap { cluster: Some(CLUSTER), epoch, drives, pgs: vec![pg] }
 }
 
 fn store_at(pg: &PgRow, drive: u8, pack: &TestPack) -> StorageRequest {
