@@ -12,7 +12,7 @@ use stele_evidence::tree::{Edge, leaf_hash};
 use stele_metadata::keyspace::{self, Tag};
 use stele_metadata::kv::{KvRead, KvResult};
 use stele_metadata::rows::{RecordRow, decode};
-use stele_rpc::meta::{MetaReply, MetaRequest, MetaStatus};
+use stele_rpc::meta::MetaStatus;
 use stele_types::ids::{LogIndex, VersionId};
 use stele_types::object::ETag;
 
@@ -39,13 +39,9 @@ struct Replay {
 impl World {
     /// Replays the log of the metadata service that runs now.
     pub async fn check_log(&self) {
-        let Some(service) = self.processes().metadata.as_ref().map(|running| running.service.clone()) else {
+        let Some((service, status)) = self.leader().await else {
             self.env().findings.add("I-4", "no metadata service to read the log of");
             return;
-        };
-        let status = match service.answer(MetaRequest::Status).await {
-            Ok(MetaReply::Status(status)) => *status,
-            other => return self.env().findings.add("I-4", format_args!("no status: {other:?}")),
         };
         let outcome = service.view().and_then(|view| replay(&*view, self.env(), &status));
         match outcome {

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stele_storage_node::media::model::{Faults, Latency};
+use stele_types::ids::NodeId;
 
-use crate::plan::{DRIVES, Fault, GATEWAYS, STORAGE_NODES};
-use crate::world::{METADATA, World, gateway_node};
+use crate::plan::Fault;
+use crate::topology::{Place, gateway_node, storage_node};
+use crate::world::World;
 
 /// Room of a device, bytes.
 pub(crate) const DRIVE_BYTES: u64 = 512 << 20;
@@ -39,22 +41,28 @@ impl World {
             // Ends the phase: the run sees to it.
             Fault::PowerLoss => {}
             Fault::KillGateway(place) => {
-                self.kill_gateway(place);
-                self.pause(1500).await;
-                self.start_gateway(place).await;
-            }
-            Fault::KillStorage(node) => {
-                self.kill_storage(node);
-                self.pause(2500).await;
-                self.start_storage(node).await;
-            }
-            Fault::KillMetadata => {
-                if self.kill_metadata() {
+                if self.kill_gateway(place) {
                     self.pause(1500).await;
-                    self.start_metadata().await;
+                    self.start_gateway(place).await;
                 }
             }
-            Fault::FailRaftSync => self.meta_disk.fail_syncs_after(self.rng().below(3)),
+            Fault::KillStorage(node) => {
+                if self.kill_storage(node) {
+                    self.pause(2500).await;
+                    self.start_storage(node).await;
+                }
+            }
+            Fault::KillVoter(voter) => {
+                if self.kill_voter(voter) {
+                    self.pause(if self.topology().voters > 1 { 8000 } else { 1500 }).await;
+                    self.start_voter(voter, false).await;
+                }
+            }
+            Fault::FailRaftSync(voter) => {
+                if let Some(voter) = self.voters().get(voter) {
+                    voter.disk.fail_syncs_after(self.rng().below(3));
+                }
+            }
             Fault::LoseDrive(drive) => self.lose_drive(drive),
             Fault::FailSync(drive) => {
                 self.drive(drive).set_faults(Faults { next_syncs_fail: 1, ..Faults::default() });
@@ -86,9 +94,86 @@ impl World {
             }
             Fault::CutGateway(place) => {
                 let node = gateway_node(place);
-                self.net().set_cut(node, METADATA, true);
+                let nodes = self.meta_nodes();
+                nodes.iter().for_each(|to| self.net().set_cut(node, *to, true));
                 self.pause(8000).await;
-                self.net().set_cut(node, METADATA, false);
+                nodes.iter().for_each(|to| self.net().set_cut(node, *to, false));
+            }
+            Fault::Partition { side, one_way } => {
+                let (ours, theirs) = self.sides(side);
+                let cut = |on: bool| {
+                    for (a, b) in ours.iter().flat_map(|a| theirs.iter().map(move |b| (*a, *b))) {
+                        self.net().set_cut(a, b, on);
+                        if !one_way {
+                            self.net().set_cut(b, a, on);
+                        }
+                    }
+                };
+                cut(true);
+                self.pause(8000).await;
+                cut(false);
+            }
+            Fault::SlowLinks { side } => {
+                let (ours, theirs) = self.sides(side);
+                let slow = self.rng().between(20_000, 900_000);
+                for (a, b) in ours.iter().flat_map(|a| theirs.iter().map(move |b| (*a, *b))) {
+                    self.net().set_slow(a, b, slow);
+                }
+                self.pause(8000).await;
+                for (a, b) in ours.iter().flat_map(|a| theirs.iter().map(move |b| (*a, *b))) {
+                    self.net().set_slow(a, b, 0);
+                }
+            }
+            Fault::CrashSome { nodes } => self.crash_some(nodes).await,
+            Fault::StepClock { voter, millis } => {
+                let clock = self.voters().get(voter).map(|voter| Arc::clone(&voter.clock));
+                if let Some(clock) = clock {
+                    clock.set_off(millis);
+                    self.pause(10_000).await;
+                    clock.set_off(0);
+                }
+            }
+            Fault::WipeVoter => self.wipe_voter().await,
+        }
+    }
+
+    /// The nodes of a set, and all others.
+    fn sides(&self, set: u32) -> (Vec<NodeId>, Vec<NodeId>) {
+        let node = |place: &Place| match place {
+            Place::Voter(voter) => self.voters()[*voter].node,
+            Place::Storage(node) => storage_node(*node),
+            Place::Gateway(place) => gateway_node(*place),
+        };
+        let places = self.topology().places();
+        let side = |on: u32| {
+            let chosen = places.iter().enumerate().filter(move |(bit, _)| set >> bit & 1 == on);
+            chosen.map(|(_, place)| node(place)).collect()
+        };
+        (side(1), side(0))
+    }
+
+    async fn crash_some(self: &Arc<Self>, nodes: u32) {
+        let places = self.topology().places();
+        let chosen = places.into_iter().enumerate().filter(|(bit, _)| nodes >> bit & 1 == 1);
+        // All of them first: they lose power at once.
+        let fell: Vec<Place> = chosen
+            .map(|(_, place)| place)
+            .filter(|place| match *place {
+                Place::Voter(voter) => self.kill_voter(voter),
+                Place::Storage(node) => {
+                    self.drives_of(node).into_iter().for_each(|drive| self.drive(drive).crash());
+                    self.kill_storage(node)
+                }
+                Place::Gateway(place) => self.kill_gateway(place),
+            })
+            .collect();
+        self.env().trace.line(format_args!("crashed {fell:?}"));
+        self.pause(if self.rng().chance(300) { 20_000 } else { 4_000 }).await;
+        for place in fell {
+            match place {
+                Place::Voter(voter) => drop(self.start_voter(voter, false).await),
+                Place::Storage(node) => self.start_storage(node).await,
+                Place::Gateway(place) => self.start_gateway(place).await,
             }
         }
     }
@@ -118,18 +203,18 @@ impl World {
     /// Ends every fault and restarts what is down. Drives that are lost stay lost.
     pub async fn heal(self: &Arc<Self>) {
         self.env().trace.line(format_args!("heal"));
-        for drive in 0..DRIVES {
+        for drive in 0..self.topology().drives {
             let disk = self.drive(drive);
             disk.set_faults(Faults::default());
             disk.set_latency(self.usual_latency());
             disk.set_capacity(DRIVE_BYTES);
         }
-        for place in 0..GATEWAYS {
-            self.net().set_cut(gateway_node(place), METADATA, false);
+        self.net().mend();
+        for place in 0..self.topology().gateways {
             self.net().set_frozen(gateway_node(place), false);
         }
         // A drive that failed a sync takes no writes until its node starts again.
-        for node in 0..STORAGE_NODES {
+        for node in 0..self.topology().storage_nodes {
             self.kill_storage(node);
             self.start_storage(node).await;
         }

@@ -15,4 +15,16 @@ pub enum Sabotage {
     ReplyCacheOff,
     /// Chunks are served without comparing their hash (breaks I-2).
     SkipChunkCheck,
+    /// A metadata node answers reads from the rows it has, whoever leads (breaks I-3).
+    FollowerReadWithoutReadIndex,
+    /// A metadata node whose disk was wiped votes under its old id (breaks I-1, I-3 and I-4).
+    NodeIdReused,
+    // A storage node that takes a stale PG epoch and a stale bucket configuration come here.
+}
+
+impl Sabotage {
+    /// Shows on several metadata nodes only.
+    pub fn needs_cluster(self) -> bool {
+        matches!(self, Self::FollowerReadWithoutReadIndex | Self::NodeIdReused)
+    }
 }

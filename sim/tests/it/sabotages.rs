@@ -7,11 +7,12 @@ use stele_sim::sabotage::Sabotage;
 /// the same plan.
 fn first_seed(sabotage: Sabotage, bound: u64) -> (u64, Vec<String>) {
     for seed in 0..bound {
-        let honest = run(&Options { seed, sabotage: None, focus: Some(sabotage), keep_trace: false })
+        let honest = run(&Options { cluster: false, seed, sabotage: None, focus: Some(sabotage), keep_trace: false })
             .expect("a run ends with a report");
         assert!(honest.findings.is_empty(), "seed {seed} fails without sabotage: {:#?}", honest.findings);
-        let broken = run(&Options { seed, sabotage: Some(sabotage), focus: Some(sabotage), keep_trace: false })
-            .expect("a run ends with a report");
+        let broken =
+            run(&Options { cluster: false, seed, sabotage: Some(sabotage), focus: Some(sabotage), keep_trace: false })
+                .expect("a run ends with a report");
         if !broken.findings.is_empty() {
             return (seed, broken.findings);
         }

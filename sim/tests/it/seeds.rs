@@ -9,7 +9,7 @@ const SEEDS: std::ops::Range<u64> = 0..100;
 fn promises_hold() {
     let mut operations = 0;
     for seed in SEEDS {
-        let report = run(&Options { seed, sabotage: None, focus: None, keep_trace: false }).unwrap();
+        let report = run(&Options { cluster: false, seed, sabotage: None, focus: None, keep_trace: false }).unwrap();
         let tail = report.trace.iter().rev().take(40).rev().cloned().collect::<Vec<_>>().join("\n");
         assert!(report.findings.is_empty(), "seed {seed}: {:#?}\n{tail}", report.findings);
         assert_eq!(report.undecided, 0, "seed {seed}: a history is too large to judge");
