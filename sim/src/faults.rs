@@ -99,8 +99,8 @@ impl World {
                 self.pause(8000).await;
                 nodes.iter().for_each(|to| self.net().set_cut(node, *to, false));
             }
-            Fault::Partition { side, one_way } => {
-                let (ours, theirs) = self.sides(side);
+            Fault::Partition { side, other, one_way } => {
+                let (ours, theirs) = (self.nodes_in(side), self.nodes_in(other & !side));
                 let cut = |on: bool| {
                     for (a, b) in ours.iter().flat_map(|a| theirs.iter().map(move |b| (*a, *b))) {
                         self.net().set_cut(a, b, on);
@@ -114,7 +114,7 @@ impl World {
                 cut(false);
             }
             Fault::SlowLinks { side } => {
-                let (ours, theirs) = self.sides(side);
+                let (ours, theirs) = (self.nodes_in(side), self.nodes_in(!side));
                 let slow = self.rng().between(20_000, 900_000);
                 for (a, b) in ours.iter().flat_map(|a| theirs.iter().map(move |b| (*a, *b))) {
                     self.net().set_slow(a, b, slow);
@@ -137,19 +137,16 @@ impl World {
         }
     }
 
-    /// The nodes of a set, and all others.
-    fn sides(&self, set: u32) -> (Vec<NodeId>, Vec<NodeId>) {
-        let node = |place: &Place| match place {
-            Place::Voter(voter) => self.voters()[*voter].node,
-            Place::Storage(node) => storage_node(*node),
-            Place::Gateway(place) => gateway_node(*place),
+    /// The nodes of a set.
+    fn nodes_in(&self, set: u32) -> Vec<NodeId> {
+        let node = |place: Place| match place {
+            Place::Voter(voter) => self.voters()[voter].node,
+            Place::Storage(node) => storage_node(node),
+            Place::Gateway(place) => gateway_node(place),
         };
         let places = self.topology().places();
-        let side = |on: u32| {
-            let chosen = places.iter().enumerate().filter(move |(bit, _)| set >> bit & 1 == on);
-            chosen.map(|(_, place)| node(place)).collect()
-        };
-        (side(1), side(0))
+        let chosen = places.into_iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1);
+        chosen.map(|(_, place)| node(place)).collect()
     }
 
     async fn crash_some(self: &Arc<Self>, nodes: u32) {

@@ -42,11 +42,13 @@ pub enum Fault {
     CutGateway(usize),
     /// A gateway stops in the middle of whatever it does, and goes on long after (SIGSTOP, SIGCONT).
     FreezeGateway(usize),
-    /// Messages from one set of nodes to the others are lost for a while. Sets are bits over
+    /// Messages from one set of nodes to another are lost for a while. Sets are bits over
     /// [`Topology::places`].
     Partition {
         /// One side.
         side: u32,
+        /// The other side; what is in both is on the first.
+        other: u32,
         /// The other way messages still arrive.
         one_way: bool,
     },

@@ -165,16 +165,16 @@ impl World {
             self.start_voter(leads, false).await;
         }
         // What an operator does then: another id for the empty disk.
-        let reused = self.env().trace.clone();
         if wiped_fell && !self.reuses_ids() {
             self.kill_voter(wiped.0);
+            let seed = self.rng().number();
             if let Some(voter) = self.voters().get_mut(wiped.0) {
                 voter.node = SPARE_VOTER;
+                voter.disk = ModelDisk::new(seed);
             }
             self.start_voter(wiped.0, false).await;
             self.replace(wiped.1).await;
         }
-        reused.line(format_args!("wiped voter is back"));
     }
 
     async fn replace(&self, old: NodeId) {

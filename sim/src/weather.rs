@@ -23,11 +23,19 @@ impl Plan {
                 plan.calm();
                 plan.faults = vec![(Duration::from_millis(rng.between(500, 2_000)), Fault::WipeVoter)];
             }
+            Some(Sabotage::ReplyCacheOff) => {
+                plan.calm();
+                plan.net.duplicate = 120;
+                plan.net.late_micros = 2_000_000;
+                plan.workload.weights[4] += 30;
+                plan.faults = vec![(Duration::from_millis(2_000), Fault::KillVoter(rng.index(topology.voters)))];
+            }
             Some(Sabotage::FollowerReadWithoutReadIndex) => {
                 plan.calm();
                 let cut = |at: u64| {
                     let side = 1 << rng.index(topology.voters);
-                    (Duration::from_millis(at), Fault::Partition { side, one_way: false })
+                    // The gateways still reach the voter that the others left behind.
+                    (Duration::from_millis(at), Fault::Partition { side, other: bits(3), one_way: false })
                 };
                 plan.faults = vec![cut(300), cut(4_000), cut(8_000)];
                 plan.workload.weights[1] += 30;
@@ -77,7 +85,10 @@ fn weather(rng: &SimRng, topology: &Topology, wrong_clock: usize) -> Fault {
         }
     };
     match rng.below(12) {
-        0..=3 => Fault::Partition { side: some(rng), one_way: rng.chance(400) },
+        0..=3 => {
+            let other = if rng.chance(500) { all } else { some(rng) | voters };
+            Fault::Partition { side: some(rng), other, one_way: rng.chance(400) }
+        }
         4 => Fault::SlowLinks { side: some(rng) },
         5..=7 => Fault::CrashSome { nodes: if rng.chance(200) { all } else { some(rng) } },
         8 | 9 if topology.voters > 1 => {

@@ -138,7 +138,11 @@ impl World {
             // many as the scheme may lose are gone already.
             drive.set_faults(Faults::default());
         }
-        self.voters().iter().for_each(|voter| voter.disk.crash());
+        self.voters().iter().for_each(|voter| {
+            voter.disk.crash();
+            // The fault that set it wrong ends with the phase.
+            voter.clock.set_off(0);
+        });
         *self.processes() = Processes::default();
     }
 
