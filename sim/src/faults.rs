@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stele_storage_node::media::model::{Faults, Latency};
-use stele_types::ids::NodeId;
 
 use crate::plan::Fault;
-use crate::topology::{Place, gateway_node, storage_node};
+use crate::topology::gateway_node;
 use crate::world::World;
 
 /// Room of a device, bytes.
@@ -99,84 +98,16 @@ impl World {
                 self.pause(8000).await;
                 nodes.iter().for_each(|to| self.net().set_cut(node, *to, false));
             }
-            Fault::Partition { side, other, one_way } => {
-                let (ours, theirs) = (self.nodes_in(side), self.nodes_in(other & !side));
-                let cut = |on: bool| {
-                    for (a, b) in ours.iter().flat_map(|a| theirs.iter().map(move |b| (*a, *b))) {
-                        self.net().set_cut(a, b, on);
-                        if !one_way {
-                            self.net().set_cut(b, a, on);
-                        }
-                    }
-                };
-                cut(true);
-                self.pause(8000).await;
-                cut(false);
-            }
-            Fault::SlowLinks { side } => {
-                let (ours, theirs) = (self.nodes_in(side), self.nodes_in(!side));
-                let slow = self.rng().between(20_000, 900_000);
-                for (a, b) in ours.iter().flat_map(|a| theirs.iter().map(move |b| (*a, *b))) {
-                    self.net().set_slow(a, b, slow);
-                }
-                self.pause(8000).await;
-                for (a, b) in ours.iter().flat_map(|a| theirs.iter().map(move |b| (*a, *b))) {
-                    self.net().set_slow(a, b, 0);
-                }
-            }
-            Fault::CrashSome { nodes } => self.crash_some(nodes).await,
-            Fault::StepClock { voter, millis } => {
-                let clock = self.voters().get(voter).map(|voter| Arc::clone(&voter.clock));
-                if let Some(clock) = clock {
-                    clock.set_off(millis);
-                    self.pause(10_000).await;
-                    clock.set_off(0);
-                }
-            }
-            Fault::WipeVoter => self.wipe_voter().await,
-        }
-    }
-
-    /// The nodes of a set.
-    fn nodes_in(&self, set: u32) -> Vec<NodeId> {
-        let node = |place: Place| match place {
-            Place::Voter(voter) => self.voters()[voter].node,
-            Place::Storage(node) => storage_node(node),
-            Place::Gateway(place) => gateway_node(place),
-        };
-        let places = self.topology().places();
-        let chosen = places.into_iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1);
-        chosen.map(|(_, place)| node(place)).collect()
-    }
-
-    async fn crash_some(self: &Arc<Self>, nodes: u32) {
-        let places = self.topology().places();
-        let chosen = places.into_iter().enumerate().filter(|(bit, _)| nodes >> bit & 1 == 1);
-        // All of them first: they lose power at once.
-        let fell: Vec<Place> = chosen
-            .map(|(_, place)| place)
-            .filter(|place| match *place {
-                Place::Voter(voter) => self.kill_voter(voter),
-                Place::Storage(node) => {
-                    self.drives_of(node).into_iter().for_each(|drive| self.drive(drive).crash());
-                    self.kill_storage(node)
-                }
-                Place::Gateway(place) => self.kill_gateway(place),
-            })
-            .collect();
-        self.env().trace.line(format_args!("crashed {fell:?}"));
-        self.pause(if self.rng().chance(300) { 20_000 } else { 4_000 }).await;
-        for place in fell {
-            match place {
-                Place::Voter(voter) => drop(self.start_voter(voter, false).await),
-                Place::Storage(node) => self.start_storage(node).await,
-                Place::Gateway(place) => self.start_gateway(place).await,
-            }
+            Fault::Partition { .. }
+            | Fault::SlowLinks { .. }
+            | Fault::CrashSome { .. }
+            | Fault::StepClock { .. }
+            | Fault::WipeVoter => self.happen_to_many(fault).await,
         }
     }
 
     /// Waits between a twentieth and all of `millis`.
-    async fn pause(&self, millis: u64) {
+    pub(crate) async fn pause(&self, millis: u64) {
         tokio::time::sleep(Duration::from_millis(self.rng().between(millis / 20, millis))).await;
     }
 

@@ -19,6 +19,7 @@
 mod body;
 mod boot;
 pub mod client;
+mod cluster_faults;
 pub mod content;
 pub mod env;
 mod evidence_log;

@@ -21,10 +21,3 @@ pub enum Sabotage {
     NodeIdReused,
     // A storage node that takes a stale PG epoch and a stale bucket configuration come here.
 }
-
-impl Sabotage {
-    /// Shows on several metadata nodes only.
-    pub fn needs_cluster(self) -> bool {
-        matches!(self, Self::FollowerReadWithoutReadIndex | Self::NodeIdReused)
-    }
-}

@@ -32,12 +32,12 @@ impl Plan {
             }
             Some(Sabotage::FollowerReadWithoutReadIndex) => {
                 plan.calm();
-                let cut = |at: u64| {
-                    let side = 1 << rng.index(topology.voters);
+                let cut = |at: u64, voter: usize| {
+                    let side = 1 << voter;
                     // The gateways still reach the voter that the others left behind.
                     (Duration::from_millis(at), Fault::Partition { side, other: bits(3), one_way: false })
                 };
-                plan.faults = vec![cut(300), cut(4_000), cut(8_000)];
+                plan.faults = vec![cut(300, 0), cut(4_000, rng.index(3)), cut(8_000, rng.index(3))];
                 plan.workload.weights[1] += 30;
             }
             _ => {

@@ -21,7 +21,8 @@ fn promises_hold_in_clusters() {
 fn hold(cluster: bool, seeds: std::ops::Range<u64>, least: usize) {
     let mut operations = 0;
     for seed in seeds {
-        let report = run(&Options { cluster, seed, sabotage: None, focus: None, keep_trace: false }).unwrap();
+        let report = run(&Options { cluster, seed, sabotage: None, focus: None, keep_trace: false })
+            .expect("a run ends with a report");
         let tail = report.trace.iter().rev().take(40).rev().cloned().collect::<Vec<_>>().join("\n");
         assert!(report.findings.is_empty(), "seed {seed}: {:#?}\n{tail}", report.findings);
         assert_eq!(report.undecided, 0, "seed {seed}: a history is too large to judge");
