@@ -56,8 +56,13 @@ impl Plan {
         }
         plan.faults.sort_by_key(|(at, _)| *at);
         // More than one would lose what is durable; and there is one spare node.
+        // The operator, who replaces it, must not be cut off by the end of the phase.
         let mut wiped = false;
-        plan.faults.retain(|(_, fault)| *fault != Fault::WipeVoter || !std::mem::replace(&mut wiped, true));
+        plan.faults.retain(|(_, fault)| match fault {
+            Fault::WipeVoter => !std::mem::replace(&mut wiped, true),
+            Fault::PowerLoss => !wiped,
+            _ => true,
+        });
         plan
     }
 
