@@ -313,7 +313,7 @@ class Violation:
         lines = [f"key {self.key.name}: no order explains these {(end - origin) / 1e6:.3f} ms, {before}; "
                  f"{len(self.window)} operations, of which {len(self.needed)} contradict each other:"]
         lines += [line(op.row, origin) for op in sorted(self.needed, key=lambda op: op.start)]
-        named, shown = {op.value for op in self.needed} - {ABSENT}, {id(op.row) for op in self.needed}
+        named, shown = {op.value for op in self.needed} - {ABSENT, None}, {id(op.row) for op in self.needed}
         writers = [op for op in self.key.ops if op.effect in named and id(op.row) not in shown]
         if writers:
             lines.append("  values in it were written by:")
