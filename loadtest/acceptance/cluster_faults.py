@@ -107,6 +107,11 @@ def follower_killed(cluster, rng):
     return killed(cluster, [rng.choice([node for node in cluster.metadata if node is not leader])])
 
 
+def follower_away(cluster, rng):
+    """A voter that was away for long; the log may have gone on without it."""
+    return follower_killed(cluster, rng)
+
+
 def gateway_killed(cluster, rng):
     gateway = rng.choice(cluster.gateways)
     return killed(cluster, [gateway], down=[gateway])
@@ -163,6 +168,7 @@ FAULTS = {
         (leader_dumb, (8, 15)),
         (voters_apart, (8, 15)),
         (follower_killed, (3, 8)),
+        (follower_away, (45, 60)),
         (gateway_killed, (3, 8)),
         (gateway_stopped, (3, 20)),
         (gateway_without_leader, (5, 15)),
@@ -174,7 +180,14 @@ FAULTS = {
 }
 
 
-def plan(rng, only=None):
-    """The faults of a round, in an order of its own."""
+def plan(rng, count=None, only=None):
+    """Rounds of `count` faults, without end: all come once, in an order of their own, before any comes again."""
     names = [name for name in FAULTS if not only or name in only]
-    return rng.sample(names, len(names))
+    count, deck = min(count or len(names), len(names)), []
+    while True:
+        chosen = []
+        while len(chosen) < count:
+            deck = deck or rng.sample(names, len(names))
+            # Not twice into one round, where two decks meet.
+            chosen.append(deck.pop(next(place for place, name in enumerate(deck) if name not in chosen)))
+        yield chosen

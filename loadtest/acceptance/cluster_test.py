@@ -38,11 +38,18 @@ def outages():
 
 
 def plans():
-    every = cluster_faults.plan(random.Random(1))
-    require(sorted(every) == sorted(cluster_faults.FAULTS), "a round has every fault once")
-    require(every == cluster_faults.plan(random.Random(1)), "a seed decides the order")
-    require(every != cluster_faults.plan(random.Random(2)), "another seed, another order")
-    require(cluster_faults.plan(random.Random(1), ["loss"]) == ["loss"], "only what was asked for")
+    def rounds(seed, number, *words):
+        plan = cluster_faults.plan(random.Random(seed), *words)
+        return [next(plan) for _ in range(number)]
+
+    every = set(cluster_faults.FAULTS)
+    require(set(rounds(1, 1)[0]) == every, "a round has every fault")
+    require(rounds(1, 3) == rounds(1, 3) and rounds(1, 3) != rounds(2, 3), "a seed decides the order")
+    require(rounds(1, 2, None, ["loss"]) == [["loss"], ["loss"]], "only what was asked for")
+    few = rounds(1, len(every), 4)
+    times = [sum(name in names for names in few) for name in every]
+    require(all(len(set(names)) == 4 for names in few), "no fault comes twice in a round")
+    require(max(times) - min(times) <= 1, f"each fault has its turn: {times}")
     require(difference([1, 2], [2, 3]) == [1, 3] and not difference([1], [1]), "rows of only one listing")
 
 

@@ -2,7 +2,7 @@
 """Operations are linearizable per key, also while processes stop and die: records a history (history.py) and
 checks it (linearizable.py).
 
-    linearizability.py --stele target/debug/stele --work DIR     its own `stele dev`, which is stopped and killed
+    linearizability.py --stele target/debug/stele --work DIR     its own `stele dev`, stopped and killed meanwhile
     linearizability.py --endpoint URL [--endpoint URL ...] --work DIR     a store that runs
 
 With `--endpoint`, credentials come from STELE_ROOT_ACCESS_KEY and STELE_ROOT_SECRET_KEY, and faults are the
@@ -26,6 +26,7 @@ from store import ACCESS, BUCKET, SECRET, Store, require, say
 # Longer than the client's patience in most cases, so that answers are lost while the request goes on.
 STOPPED_SECONDS = (0.2, 3.0)
 BETWEEN_FAULTS_SECONDS = (0.5, 2.0)
+PROOF_SECONDS = 3
 
 
 class Faulty:
@@ -97,6 +98,23 @@ def judge(rows, path, header):
     return verdict
 
 
+def prove_the_check(args):
+    """Two stores that know nothing of each other, taken for one, must be found out, or the check shows nothing."""
+    stores = [Store(args.stele, args.work / name) for name in ("one", "other")]
+    for store in stores:
+        make_bucket(store.url, BUCKET, (ACCESS, SECRET))
+    short = argparse.Namespace(**dict(vars(args), seconds=PROOF_SECONDS, keys=3))
+    rows = record([store.url for store in stores], BUCKET, (ACCESS, SECRET), short, time.sleep)
+    for store in stores:
+        store.stop()
+    path = args.work / "proof.jsonl"
+    history.write(path, {"seed": args.seed, "endpoints": ["one", "other"]}, rows)
+    with path.open(encoding="utf-8") as lines:
+        verdict = linearizable.check(linearizable.load(lines))
+    require(verdict.code == 1, "two stores pass for one")
+    path.unlink()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stele", help="the binary, to run a store here")
@@ -122,6 +140,7 @@ def main():
         make_bucket(faulty.urls[0], BUCKET, (ACCESS, SECRET))
         rows = record(faulty.urls, BUCKET, (ACCESS, SECRET), args, faulty.disturb)
         faulty.store.stop()
+        prove_the_check(args)
         say(f"faults: {faulty.done}")
     verdict = judge(rows, args.work / "history.jsonl", header)
     enough(rows)

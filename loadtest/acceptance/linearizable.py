@@ -301,10 +301,12 @@ def load(lines):
 
 
 class Violation:
-    """A key whose history no order explains: the window that shows it, and what in it is needed."""
+    """A key whose history no order explains: the window that shows it, and what is left of it (`core`) if all
+    answers that the contradiction does not need are taken for lost."""
 
-    def __init__(self, key, window, needed, known_before):
-        self.key, self.window, self.needed, self.known_before = key, window, needed, known_before
+    def __init__(self, key, window, core, known_before):
+        self.key, self.window, self.core, self.known_before = key, window, core, known_before
+        self.needed = [op for op in core if op.sure]
 
     def text(self):
         origin = min(op.start for op in self.window)
@@ -388,7 +390,7 @@ def explain(key, seconds=20):
         rest = [other for other in needed if other is not op] + ([weak] if weak else [])
         if still_fails(rest):
             needed = rest
-    return Violation(key, window, [op for op in needed if op.sure], known_before)
+    return Violation(key, window, needed, known_before)
 
 
 def first_true(count, condition):
@@ -437,7 +439,7 @@ def check(keys):
             verdict.violations.append(explain(key))
         except Undecided:
             # Found, but too much to take apart: all of it is shown.
-            verdict.violations.append(Violation(key, key.ops, [op for op in key.ops if op.sure], True))
+            verdict.violations.append(Violation(key, key.ops, key.ops, True))
     return verdict
 
 
