@@ -4,10 +4,13 @@
 //! | command | does |
 //! |---|---|
 //! | `stele dev` | a whole store in one process |
+//! | `stele cluster` | founding a cluster, letting nodes in, its state |
+//! | `stele metadata`, `stele storage-node`, `stele s3-gateway` | one process of a cluster |
 //! | `stele status` | what a running store says of itself |
 //! | `stele config show` | the configuration in force |
 
 mod admin;
+mod cluster;
 mod config;
 mod dev;
 mod real;
@@ -20,6 +23,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use cluster::command::{ClusterCommand, GatewayArgs, Process, RoleArgs, StorageArgs};
 use config::{Config, Flags, LogFormat};
 
 /// Buffers are made on one thread and freed on another all the time, where the C library's allocator
@@ -45,6 +49,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Found a cluster of several processes, let nodes in, see its state.
+    Cluster {
+        #[command(subcommand)]
+        command: ClusterCommand,
+    },
+    /// Run a metadata node of a cluster: one voter.
+    Metadata(RoleArgs),
+    /// Run a storage node of a cluster.
+    StorageNode(StorageArgs),
+    /// Run an S3 gateway of a cluster.
+    S3Gateway(GatewayArgs),
     /// Show what a running store says of itself. Exit code 0: all well, 1: problems, 2: not serving.
     Status(status_command::StatusArgs),
     /// Look at the configuration.
@@ -82,6 +97,10 @@ fn main() -> anyhow::Result<ExitCode> {
             start_logging(&config)?;
             runtime.block_on(dev::run(config, json))
         }
+        Command::Cluster { command } => runtime.block_on(command.run()),
+        Command::Metadata(args) => run_process(&runtime, Process::Metadata(args)),
+        Command::StorageNode(args) => run_process(&runtime, Process::Storage(args)),
+        Command::S3Gateway(args) => run_process(&runtime, Process::Gateway(args)),
         Command::Status(args) => runtime.block_on(status_command::run(args)),
         Command::Config { command: ConfigCommand::Show { flags } } => {
             let config = config::load(&flags, std::env::vars_os())?;
@@ -92,6 +111,12 @@ fn main() -> anyhow::Result<ExitCode> {
     // Background tasks of a stopped store hold nothing that must still be written.
     runtime.shutdown_background();
     code
+}
+
+fn run_process(runtime: &tokio::runtime::Runtime, process: Process) -> anyhow::Result<ExitCode> {
+    let config = process.config()?;
+    start_logging(&config)?;
+    runtime.block_on(process.run(config))
 }
 
 /// Never in a log, whatever the operator sets: at debug level s3s writes the signature it expected.

@@ -37,19 +37,23 @@ pub(crate) struct StatusArgs {
 /// If nothing answers at the address.
 pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
     let asked = tokio::time::timeout(TIMEOUT, ask(args.admin_addr, "/status")).await;
-    let body = asked
-        .map_err(anyhow::Error::from)
-        .flatten()
-        .with_context(|| format!("no status from {}; is `stele dev` running there? (--admin-addr)", args.admin_addr))?;
+    let body = asked.map_err(anyhow::Error::from).flatten().with_context(|| {
+        format!("no status from {}; is a stele process running there? (--admin-addr)", args.admin_addr)
+    })?;
     let Ok(status) = serde_json::from_str::<Status>(&body) else {
         bail!("{} answered: {}", args.admin_addr, body.trim());
     };
     crate::print(if args.json { body.trim().to_owned() } else { render(&status) });
-    Ok(match (status.ready, status.problems.is_empty()) {
+    Ok(exit_code(&status))
+}
+
+/// 0: all well, 1: problems, 2: not serving.
+pub(crate) fn exit_code(status: &Status) -> ExitCode {
+    match (status.ready, status.problems.is_empty()) {
         (true, true) => ExitCode::SUCCESS,
         (true, false) => ExitCode::from(EXIT_PROBLEMS),
         (false, _) => ExitCode::from(EXIT_NOT_READY),
-    })
+    }
 }
 
 /// One GET; HTTP/1.0, so that the answer ends with the connection.
@@ -62,7 +66,8 @@ async fn ask(addr: SocketAddr, path: &str) -> anyhow::Result<String> {
     Ok(body.to_owned())
 }
 
-fn render(status: &Status) -> String {
+/// For people.
+pub(crate) fn render(status: &Status) -> String {
     let mut out = String::new();
     let mut line = |text: String| {
         let written = writeln!(out, "{text}");
@@ -89,6 +94,23 @@ fn render(status: &Status) -> String {
         human(status.logical_bytes),
         human(status.used_bytes)
     ));
+    if !status.nodes.is_empty() {
+        let metadata = &status.metadata;
+        let leader = metadata.leader.map_or_else(|| "nobody".to_owned(), |id| format!("node {id}"));
+        let lag = metadata.lag.values().max().copied().unwrap_or(0);
+        let voters = metadata.voters.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        line(format!(
+            "metadata  {leader} leads in term {}, voters {voters}, at most {lag} entries behind",
+            metadata.term
+        ));
+        line("nodes".to_owned());
+    }
+    for node in &status.nodes {
+        let place = [&node.zone, &node.rack].map(String::as_str).join("/");
+        let alive = if node.alive { "alive" } else { "SILENT" };
+        let (id, role, name, at) = (node.id, &node.role, &node.name, node.addresses.join(", "));
+        line(format!("  {id:>4} {role:<12} {:<8} {alive:<6} {name}  {at}  {}", node.state, place.trim_matches('/')));
+    }
     line("drives".to_owned());
     for drive in &status.drives {
         line(format!(

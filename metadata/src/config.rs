@@ -16,14 +16,15 @@ pub enum Founding {
     Join,
 }
 
-/// Raft's times, milliseconds.
+/// Raft's times, milliseconds. A follower stands for election after `election_max_ms`, for which it owes its
+/// leader loyalty, and then a time drawn between `election_min_ms` and `election_max_ms`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RaftTiming {
     /// Between two heartbeats.
     pub heartbeat_ms: u64,
-    /// Silence after which a follower may stand for election, at least.
+    /// Least of the drawn time.
     pub election_min_ms: u64,
-    /// And at most.
+    /// Most of it, and the leader's lease.
     pub election_max_ms: u64,
     /// Deadline of one call to a peer.
     pub call_timeout_ms: u64,
@@ -31,7 +32,8 @@ pub struct RaftTiming {
 
 impl Default for RaftTiming {
     fn default() -> Self {
-        Self { heartbeat_ms: 300, election_min_ms: 1500, election_max_ms: 3000, call_timeout_ms: 1000 }
+        // 1.8 to 2.4 s of silence in all.
+        Self { heartbeat_ms: 250, election_min_ms: 600, election_max_ms: 1200, call_timeout_ms: 1000 }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use stele_rpc::error::{Code, RpcError};
-use stele_rpc::meta::{CommandEnvelope, Heartbeat, MetaReply, MetaRequest, MetaStatus};
+use stele_rpc::meta::{Command, CommandEnvelope, Heartbeat, MetaReply, MetaRequest, MetaStatus};
 use stele_rpc::transport::{Message, Reply, Request, Response, Service, SharedTransport};
 use stele_types::ids::NodeId;
 use stele_types::limits::RAFT_ENTRY_BYTES_MAX;
@@ -100,6 +100,7 @@ impl MetadataNode {
             clocks: Arc::new(PeerClocks::new(Arc::clone(&clock))),
             call_timeout: Duration::from_millis(config.timing.call_timeout_ms),
             executor: config.executor,
+            lease: Duration::from_millis(config.timing.election_max_ms),
         };
         let parts = GroupParts {
             node: config.node.0,
@@ -226,6 +227,7 @@ impl MetadataNode {
             MetaRequest::Command(envelope) => self.command(&envelope).await,
             MetaRequest::Heartbeat(beat) => self.heartbeat(beat),
             MetaRequest::Liveness => self.liveness().await,
+            MetaRequest::Peers => Ok(MetaReply::Peers(self.map()?.metadata_nodes())),
             read => self.read(&read).await,
         }
     }
@@ -279,6 +281,11 @@ impl MetadataNode {
         overseer::decide(&map, self.id, &self.group.voters(), silent)
     }
 
+    /// Whether this node leads, as far as it knows.
+    pub fn leads(&self) -> bool {
+        self.group.is_leader()
+    }
+
     /// This node.
     pub const fn id(&self) -> NodeId {
         self.id
@@ -309,11 +316,28 @@ impl MetadataNode {
     }
 }
 
+/// A node speaks of itself only.
+fn own_affairs(from: NodeId, request: &MetaRequest) -> Result<(), RpcError> {
+    let about = match request {
+        MetaRequest::Heartbeat(beat) => beat.node,
+        MetaRequest::Command(envelope) => match envelope.command {
+            Command::RegisterNode { node, .. } => node,
+            _ => return Ok(()),
+        },
+        _ => return Ok(()),
+    };
+    if about == from {
+        return Ok(());
+    }
+    Err(RpcError::new(Code::Forbidden, format!("node {from} speaks for node {about}: a node speaks of itself only")))
+}
+
 #[async_trait]
 impl Service for MetadataNode {
     async fn serve(&self, from: NodeId, request: Request) -> Result<Response, RpcError> {
         match request.message {
             Message::Meta(request) => {
+                own_affairs(from, &request)?;
                 let reply = self.answer(request).await?;
                 Ok(Response { reply: Reply::Meta(reply), body: Bytes::new() })
             }
@@ -322,6 +346,7 @@ impl Service for MetadataNode {
                 Ok(Response { reply: Reply::Raft(reply), body })
             }
             Message::Storage(_) => Err(RpcError::new(Code::Malformed, "this node serves metadata, not storage")),
+            Message::Renew(_) => Err(RpcError::new(Code::Malformed, "this process issues no certificates")),
         }
     }
 }

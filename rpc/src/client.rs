@@ -45,7 +45,9 @@ impl StorageClient {
         let Response { reply, body } = self.transport.call(to, request).await?;
         match reply {
             Reply::Storage(reply) => Ok((reply, body)),
-            Reply::Meta(_) | Reply::Raft(_) => Err(unexpected("a metadata reply to a storage request")),
+            Reply::Meta(_) | Reply::Raft(_) | Reply::Renewed { .. } => {
+                Err(unexpected("a metadata reply to a storage request"))
+            }
         }
     }
 }

@@ -203,6 +203,8 @@ pub enum MetaRequest {
     Liveness,
     /// Join tokens, expired ones included until they are dropped.
     JoinTokens,
+    /// Where metadata nodes are, as far as the asked one knows: it may be behind. Every one of them answers.
+    Peers,
 }
 
 /// A command with what makes a retry harmless.
@@ -473,4 +475,6 @@ pub enum MetaReply {
     Liveness(Vec<Liveness>),
     /// To `JoinTokens`.
     JoinTokens(Vec<TokenRow>),
+    /// To `Peers`: ids and addresses.
+    Peers(Vec<(NodeId, Vec<String>)>),
 }

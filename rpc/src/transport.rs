@@ -22,6 +22,9 @@ pub enum Message {
     Storage(StorageRequest),
     /// From voter to voter of a metadata group.
     Raft(RaftRequest),
+    /// To a metadata node: issue a new certificate to the caller. Holds a signing request as in
+    /// [`crate::join::JoinRequest`].
+    Renew(Bytes),
 }
 
 /// The answer to a [`Message`].
@@ -33,6 +36,13 @@ pub enum Reply {
     Storage(StorageReply),
     /// From a voter of a metadata group.
     Raft(RaftReply),
+    /// From a metadata node.
+    Renewed {
+        /// The caller's new certificate.
+        certificate_pem: String,
+        /// CA certificates to trust from now on.
+        ca_pem: String,
+    },
 }
 
 /// How urgent a call is.
@@ -67,6 +77,11 @@ impl Request {
     /// A foreground request to a storage node, with bulk bytes beside it.
     pub fn storage(request: StorageRequest, body: Bytes, timeout: Duration) -> Self {
         Self { message: Message::Storage(request), body, timeout, class: Class::Foreground }
+    }
+
+    /// A request for a new certificate.
+    pub fn renew(signing_request: Bytes, timeout: Duration) -> Self {
+        Self { message: Message::Renew(signing_request), body: Bytes::new(), timeout, class: Class::Foreground }
     }
 
     /// A message from voter to voter.

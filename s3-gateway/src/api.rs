@@ -49,6 +49,10 @@ pub struct GatewayConfig {
     pub budget_wait: Duration,
     /// Longest pause between two pieces of a request body.
     pub body_idle: Duration,
+    /// After how long without an answer a storage node is asked whether it is still there.
+    pub doubt_after: Duration,
+    /// How long it may take to say so. Together these bound what a node that hangs costs one request.
+    pub probe_timeout: Duration,
     /// How long a drive that failed a request is avoided before it is tried again.
     pub suspect_for: Duration,
     /// Which invariants are broken on purpose.
@@ -70,6 +74,8 @@ impl Default for GatewayConfig {
             hedge_floor: Duration::from_millis(50),
             budget_wait: Duration::from_secs(60),
             body_idle: Duration::from_secs(60),
+            doubt_after: Duration::from_millis(500),
+            probe_timeout: Duration::from_secs(1),
             suspect_for: Duration::from_secs(5),
             #[cfg(feature = "sabotage")]
             sabotage: Sabotage::default(),

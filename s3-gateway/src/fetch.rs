@@ -135,11 +135,17 @@ pub(crate) async fn fetch_chunk(gw: &Gateway, rows: &RowBook, entry: &ChunkEntry
                 gw.cache.put(entry.id, &pieces);
                 return Ok(pieces);
             }
-            // The pack may have been encoded again or moved since the row was read.
+            // The pack may have been encoded again, or its PG moved, since the row and the map were read.
             Err(error @ (FetchError::PackGone(_) | FetchError::Failed(GatewayError::DrivesMissing { .. }))) => {
+                let known = gw.placement.epoch();
                 match rows.newer(gw, &row).await? {
                     Some(newer) => row = newer,
-                    None => return Err(error),
+                    None => {
+                        gw.placement.refresh_or_warn(known).await;
+                        if gw.placement.epoch() == known {
+                            return Err(error);
+                        }
+                    }
                 }
             }
             Err(error) => return Err(error),
@@ -163,35 +169,66 @@ async fn fetch_by_row(gw: &Gateway, row: &PackRow, entry: &ChunkEntry) -> Result
         return Err(GatewayError::Corrupt { what }.into());
     }
     let Some(ranges) = readable(gw, row, ranges) else {
-        return rebuild(gw, row, entry).await;
+        return rebuild(gw, row, entry, &[]).await;
     };
-    let direct = read_direct(gw, row, &ranges, entry);
+    match read_hedged(gw, row, &ranges, entry).await? {
+        Direct::Whole(pieces) => Ok(pieces),
+        // One of the shards lies: to find out which, the rebuilding asks for them again.
+        Direct::Wrong => rebuild(gw, row, entry, &[]).await,
+        Direct::Failed => rebuild(gw, row, entry, &shards_of(&ranges)).await,
+    }
+}
+
+fn shards_of(ranges: &[ShardRange]) -> Vec<u8> {
+    ranges.iter().map(|range| range.shard).collect()
+}
+
+/// What became of reading the shards that hold a chunk.
+enum Direct {
+    Whole(Pieces),
+    /// They could be read and are not the chunk.
+    Wrong,
+    Failed,
+}
+
+/// Reads the shards that hold a chunk; where they are slow, other shards beside them.
+async fn read_hedged(
+    gw: &Gateway,
+    row: &PackRow,
+    ranges: &[ShardRange],
+    entry: &ChunkEntry,
+) -> Result<Direct, FetchError> {
+    let direct = read_direct(gw, row, ranges, entry);
     tokio::pin!(direct);
     let hedge = tokio::time::sleep(gw.latency.hedge_after());
     tokio::select! {
         biased;
-        read = &mut direct => match read {
-            Some(pieces) => return Ok(pieces),
-            None => return rebuild(gw, row, entry).await,
-        },
+        read = &mut direct => return Ok(read),
         () = hedge => {}
     }
     if row.scheme.shards() == ranges.len() {
         // Nothing else holds these bytes.
-        return direct.await.ok_or_else(|| unreadable(gw, row));
+        return match direct.await {
+            Direct::Failed => Err(unreadable(gw, row)),
+            read => Ok(read),
+        };
     }
     gw.metrics.hedged.inc();
-    let other = rebuild(gw, row, entry);
+    let tried = shards_of(ranges);
+    let other = rebuild(gw, row, entry, &tried);
     tokio::pin!(other);
     tokio::select! {
         biased;
         read = &mut direct => match read {
-            Some(pieces) => Ok(pieces),
-            None => other.await,
+            Direct::Failed => other.await.map(Direct::Whole),
+            read => Ok(read),
         },
         rebuilt = &mut other => match rebuilt {
-            Ok(pieces) => Ok(pieces),
-            Err(error) => direct.await.ok_or(error),
+            Ok(pieces) => Ok(Direct::Whole(pieces)),
+            Err(error) => match direct.await {
+                Direct::Whole(pieces) => Ok(Direct::Whole(pieces)),
+                Direct::Wrong | Direct::Failed => Err(error),
+            },
         },
     }
 }
@@ -202,7 +239,7 @@ fn readable(gw: &Gateway, row: &PackRow, mut ranges: Vec<ShardRange>) -> Option<
     let view = gw.placement.view();
     let healthy = |shard: u8| {
         let holders = view.holders(row, usize::from(shard));
-        holders.iter().any(|at| view.is_ok(at.drive) && !gw.placement.is_suspect(at.drive))
+        holders.iter().any(|at| gw.placement.is_healthy(&view, *at))
     };
     if row.scheme.k() == 1 {
         let copies = u8::try_from(row.scheme.shards()).unwrap_or(u8::MAX);
@@ -213,14 +250,15 @@ fn readable(gw: &Gateway, row: &PackRow, mut ranges: Vec<ShardRange>) -> Option<
     ranges.iter().all(|range| healthy(range.shard)).then_some(ranges)
 }
 
-/// Reads the ranges side by side; `None` if one fails or the chunk does not verify.
-async fn read_direct(gw: &Gateway, row: &PackRow, ranges: &[ShardRange], entry: &ChunkEntry) -> Option<Pieces> {
+/// Reads the ranges side by side.
+async fn read_direct(gw: &Gateway, row: &PackRow, ranges: &[ShardRange], entry: &ChunkEntry) -> Direct {
     let reads = ranges.iter().map(|range| read_shard(gw, row, *range));
     let pieces = match ranges {
-        [range] => vec![read_shard(gw, row, *range).await.ok()?],
-        _ => futures::future::try_join_all(reads).await.ok()?,
+        [range] => read_shard(gw, row, *range).await.map(|piece| vec![piece]),
+        _ => futures::future::try_join_all(reads).await,
     };
-    verify(gw, entry, pieces).await
+    let Ok(pieces) = pieces else { return Direct::Failed };
+    verify(gw, entry, pieces).await.map_or(Direct::Wrong, Direct::Whole)
 }
 
 /// G6: the pieces, if together they are the chunk.
@@ -259,7 +297,8 @@ pub(crate) async fn read_shard(gw: &Gateway, row: &PackRow, range: ShardRange) -
     let holders = gw.placement.view().holders(row, usize::from(shard));
     let nobody = || RpcError::new(Code::NoSuchDrive, format!("no drive of the map holds shard {shard}"));
     let mut last = None;
-    for at in holders {
+    let count = holders.len();
+    for (place, at) in holders.into_iter().enumerate() {
         let request = StorageRequest::ReadShard {
             drive: at.drive,
             pack: row.pack,
@@ -269,7 +308,7 @@ pub(crate) async fn read_shard(gw: &Gateway, row: &PackRow, range: ShardRange) -
             len: range.len,
         };
         let asked_at = gw.clock.monotonic_micros();
-        match gw.storage.call(at.node, request, Bytes::new(), gw.config.read_timeout).await {
+        match gw.nodes.call(at.node, request, Bytes::new(), gw.config.read_timeout).await {
             Ok((_, bytes)) if bytes.len() == range.len as usize => {
                 gw.latency.observe(gw.clock.monotonic_micros().saturating_sub(asked_at));
                 gw.placement.trust(at.drive, asked_at);
@@ -283,11 +322,15 @@ pub(crate) async fn read_shard(gw: &Gateway, row: &PackRow, range: ShardRange) -
         }
         if let Some(error) = &last {
             match error.code {
+                // While a slot moves, its incoming drive may not have the shard yet.
+                Code::NoSuchPack if place + 1 < count => {}
                 Code::NoSuchPack | Code::ShardCorrupt => {
                     let reason = error.to_string();
                     gw.report(RepairReport { pack: row.pack, shard, drive: at.drive, reason });
                 }
                 Code::Busy => {}
+                // The whole node is avoided, and only until it answers.
+                _ if gw.nodes.away(at.node).is_some() => {}
                 _ => gw.placement.suspect(at.drive, &error.to_string()),
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use stele_chunker::buffer::BufferPool;
-use stele_rpc::client::{MetaClient, StorageClient};
+use stele_rpc::client::MetaClient;
 use stele_rpc::error::RpcError;
 use stele_rpc::meta::{MetaReply, MetaRequest};
 use stele_types::ids::{DriveId, MapEpoch, NodeId, PackId};
@@ -26,6 +26,7 @@ use crate::fetch::Latency;
 use crate::lease::{Leases, renew_forever};
 use crate::map::Placement;
 use crate::metrics::Metrics;
+use crate::nodes::Nodes;
 use crate::packer::Packer;
 use crate::store::Coders;
 
@@ -51,7 +52,8 @@ pub struct RepairReport {
 pub struct Gateway {
     pub(crate) config: GatewayConfig,
     pub(crate) meta: MetaClient,
-    pub(crate) storage: StorageClient,
+    /// Storage nodes, and which of them answer.
+    pub(crate) nodes: Arc<Nodes>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) leases: Arc<Leases>,
@@ -85,11 +87,14 @@ impl Gateway {
     pub async fn start(config: GatewayConfig, deps: GatewayDeps) -> Result<Arc<Self>, StartError> {
         let metrics = Metrics::new(Arc::clone(&deps.clock));
         let leases = Arc::new(Leases::new(deps.meta.clone(), deps.node, &config, metrics.leases.clone()));
+        let clock = Arc::clone(&deps.clock);
+        let nodes = Nodes::new(deps.storage, clock, config.doubt_after, config.probe_timeout);
         let placement = Arc::new(Placement::new(
             deps.meta.clone(),
             Arc::clone(&deps.clock),
             config.meta_timeout,
             config.suspect_for,
+            Arc::clone(&nodes),
         ));
         let missing = |what| move |source| StartError::Meta { what, source };
         placement.refresh(MapEpoch(0)).await.map_err(missing("cluster map"))?;
@@ -105,7 +110,7 @@ impl Gateway {
             pool,
             latency: Latency::new(config.hedge_floor),
             meta: deps.meta,
-            storage: deps.storage,
+            nodes,
             clock: deps.clock,
             rng: deps.rng,
             leases,

@@ -3,7 +3,8 @@
 //! Every write begins with [`Leases::begin`], keeps the start epoch it got, and sends its commands
 //! through [`Leases::command`], which retries with the same envelope, so that a lost reply never
 //! makes a command apply twice. The lease is renewed in the background; a lease that is gone is
-//! replaced. Nothing here decides whether a commit is allowed: the metadata service does, by fence.
+//! replaced. Nothing here decides whether a commit is allowed: the metadata service does, by lease and
+//! fence. But a gateway that could not renew for as long as the lease lives begins nothing under it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -30,6 +31,16 @@ struct Held {
     open_sequences: BTreeSet<u64>,
     /// Lowest open start epoch as last reported.
     reported: Epoch,
+    /// Counted from before the request, so that it never lies behind the true end.
+    ends: Instant,
+    /// A commit was refused because its start epoch is fenced; so would be the next one at this epoch.
+    fenced: bool,
+}
+
+impl Held {
+    fn lives(&self) -> bool {
+        Instant::now() < self.ends
+    }
 }
 
 impl State {
@@ -52,6 +63,7 @@ struct State {
 pub(crate) struct Leases {
     meta: MetaClient,
     node: NodeId,
+    ttl: Duration,
     ttl_ms: u64,
     meta_timeout: Duration,
     command_deadline: Duration,
@@ -114,6 +126,7 @@ impl Leases {
         Self {
             meta,
             node,
+            ttl: config.lease_ttl,
             ttl_ms: u64::try_from(config.lease_ttl.as_millis()).unwrap_or(u64::MAX),
             meta_timeout: config.meta_timeout,
             command_deadline: config.command_deadline,
@@ -127,9 +140,9 @@ impl Leases {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A lease is held, as far as this process knows.
+    /// A lease is held and lives, as far as this process knows.
     pub(crate) fn is_held(&self) -> bool {
-        self.lock().held.is_some()
+        self.lock().held.as_ref().is_some_and(Held::lives)
     }
 
     /// P2: opens a write at the current epoch.
@@ -141,42 +154,48 @@ impl Leases {
             if let Some(start) = self.try_begin() {
                 return Ok(start);
             }
-            self.grant().await?;
+            self.renew().await?;
         }
     }
 
     fn try_begin(self: &Arc<Self>) -> Option<WriteStart> {
         let mut state = self.lock();
-        let epoch = state.held.as_ref()?.lease.epoch;
+        let epoch = state.held.as_ref().filter(|held| held.lives() && !held.fenced)?.lease.epoch;
         *state.open_epochs.entry(epoch).or_default() += 1;
         Some(WriteStart { leases: Arc::clone(self), epoch })
     }
 
     /// Takes a lease unless one is held.
     pub(crate) async fn grant(&self) -> Result<(), RpcError> {
-        let _turn = self.granting.lock().await;
-        if self.is_held() {
+        // Who waits here waits for another's request, and no longer than for one of its own.
+        let turn = tokio::time::timeout(self.meta_timeout, self.granting.lock()).await;
+        let no_answer = |_| RpcError::new(Code::DeadlineExceeded, "a request for a lease is not answered");
+        let _turn = turn.map_err(no_answer)?;
+        if self.lock().held.is_some() {
             return Ok(());
         }
+        let ends = Instant::now() + self.ttl;
         let command = Command::GrantLease { node: self.node, ttl_ms: self.ttl_ms };
         let lease = self.lease_command(command).await?;
         self.taken.inc();
         tracing::info!(lease = %lease.id, epoch = %lease.epoch, "lease taken");
         let reported = lease.epoch;
-        self.lock().held = Some(Held { lease, next_sequence: 1, open_sequences: BTreeSet::new(), reported });
+        let open_sequences = BTreeSet::new();
+        self.lock().held = Some(Held { lease, next_sequence: 1, open_sequences, reported, ends, fenced: false });
         Ok(())
     }
 
-    /// Extends the lease, reporting the lowest start epoch still open. Returns the newest map epoch.
+    /// Extends the lease, reporting the lowest start epoch still open; takes a new one if it is gone.
+    /// Returns the newest map epoch.
     pub(crate) async fn renew(&self) -> Result<MapEpoch, RpcError> {
         let request = {
             let state = self.lock();
             state.held.as_ref().map(|held| (held.lease.id, state.lowest_open(&held.lease)))
         };
         let Some((lease, lowest_open)) = request else {
-            self.grant().await?;
-            return Ok(self.lock().held.as_ref().map(|h| h.lease.map_epoch).unwrap_or_default());
+            return self.grant_anew().await;
         };
+        let ends = Instant::now() + self.ttl;
         let command = Command::RenewLease { lease, ttl_ms: self.ttl_ms, lowest_open };
         match self.lease_command(command).await {
             Ok(renewed) => {
@@ -186,15 +205,28 @@ impl Leases {
                 {
                     held.lease = renewed;
                     held.reported = lowest_open;
+                    held.ends = ends;
+                    held.fenced = false;
                 }
                 Ok(renewed.map_epoch)
             }
-            Err(error) => {
-                if matches!(error.code, Code::NoLease | Code::Fenced) {
-                    self.forget(lease);
-                }
-                Err(error)
+            Err(error) if matches!(error.code, Code::NoLease | Code::Fenced) => {
+                self.forget(lease);
+                self.grant_anew().await
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn grant_anew(&self) -> Result<MapEpoch, RpcError> {
+        self.grant().await?;
+        Ok(self.lock().held.as_ref().map(|held| held.lease.map_epoch).unwrap_or_default())
+    }
+
+    /// The next write asks for the epoch before it begins: the one known here is fenced.
+    fn doubt_epoch(&self, lease: LeaseId) {
+        if let Some(held) = self.lock().held.as_mut().filter(|held| held.lease.id == lease) {
+            held.fenced = true;
         }
     }
 
@@ -278,7 +310,12 @@ impl Leases {
                     self.forget(lease);
                     return Err(unknown(&error));
                 }
-                (answer, _) => return answer,
+                (answer, _) => {
+                    if answer.as_ref().is_err_and(|error| error.code == Code::Fenced) {
+                        self.doubt_epoch(lease);
+                    }
+                    return answer;
+                }
             }
         }
     }

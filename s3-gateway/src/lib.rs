@@ -43,6 +43,7 @@ mod ingest;
 mod lease;
 mod map;
 mod metrics;
+mod nodes;
 mod packer;
 mod rebuild;
 mod store;

@@ -1,8 +1,9 @@
-//! Cached cluster map, and which drives are avoided for a while because they failed a request.
+//! Cached cluster map, and which drives are avoided: for a while because they failed a request, or because
+//! their node does not answer (nodes.rs).
 //!
 //! Choosing a placement group is a pure function over the map and a health predicate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use stele_types::scheme::Scheme;
 use stele_types::seam::Clock;
 
 use crate::error::GatewayError;
+use crate::nodes::Nodes;
 
 /// A drive that keeps failing is avoided twice as long each time, up to this many times the start.
 const SUSPECT_GROWTH_MAX: u32 = 8;
@@ -59,6 +61,11 @@ impl MapView {
         Self { map, drives }
     }
 
+    /// A row names drives that the map does not have yet.
+    fn is_strange(&self, row: &PgRow) -> bool {
+        row.slots.iter().any(|slot| self.at(slot.incoming.unwrap_or(slot.drive)).is_none())
+    }
+
     fn at(&self, drive: DriveId) -> Option<DriveAt> {
         self.drives.get(&drive).map(|(node, _)| DriveAt { drive, node: *node })
     }
@@ -66,6 +73,11 @@ impl MapView {
     /// The map says nothing against this drive.
     pub(crate) fn is_ok(&self, drive: DriveId) -> bool {
         self.drives.get(&drive).is_some_and(|(_, state)| *state == DriveState::Ok)
+    }
+
+    /// As [`Self::is_ok`], and its node answers.
+    fn answers(&self, away: &BTreeSet<NodeId>, drive: DriveId) -> bool {
+        self.drives.get(&drive).is_some_and(|(node, state)| *state == DriveState::Ok && !away.contains(node))
     }
 
     /// Drives that may hold shard `index` of a pack, the most likely first.
@@ -86,10 +98,17 @@ pub(crate) struct Placement {
     view: ArcSwap<MapView>,
     refreshing: tokio::sync::Mutex<()>,
     suspects: Mutex<BTreeMap<DriveId, Suspect>>,
+    nodes: Arc<Nodes>,
 }
 
 impl Placement {
-    pub(crate) fn new(meta: MetaClient, clock: Arc<dyn Clock>, meta_timeout: Duration, suspect_for: Duration) -> Self {
+    pub(crate) fn new(
+        meta: MetaClient,
+        clock: Arc<dyn Clock>,
+        meta_timeout: Duration,
+        suspect_for: Duration,
+        nodes: Arc<Nodes>,
+    ) -> Self {
         Self {
             meta,
             meta_timeout,
@@ -98,6 +117,7 @@ impl Placement {
             view: ArcSwap::default(),
             refreshing: tokio::sync::Mutex::default(),
             suspects: Mutex::default(),
+            nodes,
         }
     }
 
@@ -120,7 +140,8 @@ impl Placement {
             MetaReply::ClusterMap(Some(map)) => {
                 if map.epoch > have {
                     tracing::info!(epoch = %map.epoch, pgs = map.pgs.len(), "cluster map");
-                    self.view.store(Arc::new(MapView::new(*map)));
+                    self.nodes.set_members(&map.drives.iter().map(|drive| drive.node).collect());
+                    self.view.rcu(|view| MapView::new(merged((*map).clone(), &view.map.pgs)));
                 }
                 Ok(())
             }
@@ -136,16 +157,14 @@ impl Placement {
         }
     }
 
-    /// Takes over a PG row that a storage node sent, until the whole map is fetched.
-    pub(crate) fn take_row(&self, row: PgRow) {
-        let mut map = self.view.load().map.clone();
-        let Ok(at) = map.pgs.binary_search_by_key(&row.id, |pg| pg.id) else { return };
-        if let Some(ours) = map.pgs.get_mut(at)
-            && ours.epoch < row.epoch
-        {
-            *ours = row;
-            self.view.store(Arc::new(MapView::new(map)));
+    /// Takes over a PG row that a storage node sent, until the whole map is fetched. False if the map
+    /// is too old to use the row.
+    pub(crate) fn take_row(&self, row: &PgRow) -> bool {
+        if self.view.load().map.pg(row.id).is_some_and(|ours| ours.epoch < row.epoch) {
+            self.view.rcu(|view| MapView::new(merged(view.map.clone(), std::slice::from_ref(row))));
         }
+        let view = self.view.load();
+        view.map.pg(row.id).is_some_and(|ours| ours.epoch >= row.epoch && !view.is_strange(ours))
     }
 
     /// Notes that a drive failed a request.
@@ -181,6 +200,11 @@ impl Placement {
         suspects.get(&drive).is_some_and(|s| self.clock.monotonic_micros() < s.until)
     }
 
+    /// Nothing is known against this drive or its node.
+    pub(crate) fn is_healthy(&self, view: &MapView, at: DriveAt) -> bool {
+        view.is_ok(at.drive) && !self.is_suspect(at.drive) && self.nodes.away(at.node).is_none()
+    }
+
     /// Drives that are not used now: name and reason.
     pub(crate) fn avoided(&self) -> Vec<(String, String)> {
         let view = self.view();
@@ -189,11 +213,13 @@ impl Placement {
         let mut avoided = Vec::new();
         for row in &view.map.drives {
             let suspect = suspects.get(&row.id).filter(|s| now < s.until);
-            match (row.state, suspect) {
-                (DriveState::Ok, None) => {}
-                (DriveState::Ok, Some(suspect)) => avoided.push((row.name.clone(), suspect.reason.clone())),
-                (state, _) => avoided.push((row.name.clone(), format!("{state:?}: {}", row.reason))),
-            }
+            let why = match (row.state, self.nodes.away(row.node), suspect) {
+                (DriveState::Ok, None, None) => continue,
+                (DriveState::Ok, Some(why), _) => format!("node {} does not answer: {why}", row.node),
+                (DriveState::Ok, None, Some(suspect)) => suspect.reason.clone(),
+                (state, ..) => format!("{state:?}: {}", row.reason),
+            };
+            avoided.push((row.name.clone(), why));
         }
         avoided
     }
@@ -201,15 +227,16 @@ impl Placement {
     /// PGs known, and those that take writes now.
     pub(crate) fn pg_counts(&self) -> (usize, usize) {
         let view = self.view();
+        let away = self.nodes.all_away();
         let writable = view.map.pgs.iter().filter(|pg| {
-            let healthy = pg.slots.iter().filter(|s| self.usable(&view, s.incoming.unwrap_or(s.drive)));
+            let healthy = pg.slots.iter().filter(|s| self.usable(&view, &away, s.incoming.unwrap_or(s.drive)));
             healthy.count() > pg.scheme.m()
         });
         (view.map.pgs.len(), writable.count())
     }
 
-    fn usable(&self, view: &MapView, drive: DriveId) -> bool {
-        view.is_ok(drive) && !self.is_suspect(drive)
+    fn usable(&self, view: &MapView, away: &BTreeSet<NodeId>, drive: DriveId) -> bool {
+        view.answers(away, drive) && !self.is_suspect(drive)
     }
 
     /// Picks a PG and one slot per shard for a pack.
@@ -218,9 +245,11 @@ impl Placement {
     /// `DrivesMissing`, with the names, if no PG has 1 + m drives that take writes.
     pub(crate) fn pick(&self, pack: &PackId, payload_len: usize, draw: u64) -> Result<Target, GatewayError> {
         let view = self.view();
-        let picked = choose(&view.map, payload_len, draw, |drive| self.usable(&view, drive))
-            // Suspicion is only ours and may be wrong: with nothing else left, try those drives too.
-            .or_else(|| choose(&view.map, payload_len, draw, |drive| view.is_ok(drive)));
+        let away = self.nodes.all_away();
+        let picked = choose(&view.map, payload_len, draw, |drive| self.usable(&view, &away, drive))
+            // Suspicion is only ours and may be wrong: with nothing else left, try those drives too. Not those
+            // of nodes that are away: a probe tells when one is back.
+            .or_else(|| choose(&view.map, payload_len, draw, |drive| view.answers(&away, drive)));
         let Some((pg, scheme, healthy)) = picked else {
             let drives = self.avoided().into_iter().map(|(name, why)| format!("{name} ({why})")).collect();
             return Err(GatewayError::DrivesMissing { what: "a write", drives });
@@ -233,6 +262,20 @@ impl Placement {
         let slots: Vec<_> = slots.into_iter().filter_map(place).collect();
         Ok(Target { pg: pg.clone(), scheme, slots })
     }
+}
+
+/// The map with the newer one of each PG row: a storage node may have told of a row after the map was
+/// read.
+fn merged(mut map: ClusterMap, rows: &[PgRow]) -> ClusterMap {
+    for row in rows {
+        let Ok(at) = map.pgs.binary_search_by_key(&row.id, |pg| pg.id) else { continue };
+        if let Some(ours) = map.pgs.get_mut(at)
+            && ours.epoch < row.epoch
+        {
+            *ours = row.clone();
+        }
+    }
+    map
 }
 
 /// The PG that keeps the pack best, beginning the search at `draw`: the first with the largest k'

@@ -24,17 +24,22 @@ struct Gathered {
     have: Vec<(u8, Bytes)>,
 }
 
-/// Rebuilds a chunk.
+/// Rebuilds a chunk, if possible without the shards that were `tried` before.
 ///
 /// # Errors
 /// `PackGone` if every shard that was asked for is unknown to its drive; `DrivesMissing`, `Corrupt`,
 /// `SlowDown`.
-pub(crate) async fn rebuild(gw: &Gateway, row: &PackRow, entry: &ChunkEntry) -> Result<Pieces, FetchError> {
+pub(crate) async fn rebuild(
+    gw: &Gateway,
+    row: &PackRow,
+    entry: &ChunkEntry,
+    tried: &[u8],
+) -> Result<Pieces, FetchError> {
     let _turn = gw.budget.rebuild_turn().await?;
     let coder = gw.coders.get(row.scheme)?;
     let shard_len = row.scheme.shard_len(row.payload_len as usize);
     let ranges = plan_read(row.scheme, shard_len, entry.offset, entry.stored_len);
-    let order = preferred(gw, row);
+    let order = preferred(gw, row, tried);
     let k = row.scheme.k();
 
     let mut gathered = Vec::with_capacity(ranges.len());
@@ -56,15 +61,16 @@ pub(crate) async fn rebuild(gw: &Gateway, row: &PackRow, entry: &ChunkEntry) -> 
     try_combinations(gw, row, entry, &coder, gathered).await
 }
 
-/// Shards in the order in which they are asked: those on healthy drives first.
-fn preferred(gw: &Gateway, row: &PackRow) -> Vec<u8> {
+/// Shards in the order in which they are asked: those on healthy drives first, and of these the ones that
+/// were not tried yet.
+fn preferred(gw: &Gateway, row: &PackRow, tried: &[u8]) -> Vec<u8> {
     let view = gw.placement.view();
     let away = |shard: &u8| {
         let holders = view.holders(row, usize::from(*shard));
-        !holders.iter().any(|at| view.is_ok(at.drive) && !gw.placement.is_suspect(at.drive))
+        !holders.iter().any(|at| gw.placement.is_healthy(&view, *at))
     };
     let mut order: Vec<u8> = (0..u8::try_from(row.scheme.shards()).unwrap_or(u8::MAX)).collect();
-    order.sort_by_key(away);
+    order.sort_by_key(|shard| (away(shard), tried.contains(shard)));
     order
 }
 
@@ -81,8 +87,10 @@ async fn try_combinations(
 ) -> Result<Pieces, FetchError> {
     let k = row.scheme.k();
     for part in &mut gathered {
-        let missing: Vec<u8> =
-            preferred(gw, row).into_iter().filter(|shard| part.have.iter().all(|(known, _)| known != shard)).collect();
+        let missing: Vec<u8> = preferred(gw, row, &[])
+            .into_iter()
+            .filter(|shard| part.have.iter().all(|(known, _)| known != shard))
+            .collect();
         let (more, _) = gather(gw, row, part.range, &missing, missing.len()).await;
         part.have.extend(more);
     }

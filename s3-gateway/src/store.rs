@@ -4,7 +4,7 @@
 //! avoided for a while, and the pack is encoded anew, under the next generation, for the drives that
 //! are left. The generation tells the attempts apart, so that a drive never mixes their shards up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use stele_chunker::pack::SealedPack;
 use stele_chunker::shards::{Coder, CoderError, EncodedPack};
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::storage::{PgRef, StorageRequest};
+use stele_types::ids::DriveId;
 use stele_types::pack::{Encoding, PackRow};
 use stele_types::scheme::Scheme;
 
@@ -30,6 +31,9 @@ const ATTEMPTS_MAX: u32 = 6;
 /// After one shard failed, how long the others may take to fail too, so that several dead drives
 /// cost one attempt.
 const FAILURE_GRACE: Duration = Duration::from_millis(20);
+/// Refusals of an old PG row that one pack survives. Not counted as attempts: nothing is wrong with
+/// the drives, and many rows may have changed at once.
+const STALE_MAX: u32 = 16;
 /// Pause after a node refused a PG without telling a newer row.
 const STALE_PAUSE: Duration = Duration::from_millis(50);
 /// Attempts of one shard while its drive says that its queue is full.
@@ -62,7 +66,10 @@ pub(crate) async fn store_pack(gw: &Gateway, pack: SealedPack) -> Result<StoredP
     let draw = gw.random_u64();
     let mut encoded: Option<(Scheme, EncodedPack)> = None;
     let mut refusals = Vec::new();
-    for generation in 0..ATTEMPTS_MAX {
+    let (mut failures, mut stale) = (0, 0);
+    let mut behind = BTreeSet::new();
+    while failures < ATTEMPTS_MAX && stale < STALE_MAX {
+        let generation = failures + stale;
         let target = gw.placement.pick(&pack.id, pack.payload_len(), draw)?;
         let shards = match encoded.take() {
             Some((scheme, shards)) if scheme == target.scheme => shards,
@@ -74,8 +81,13 @@ pub(crate) async fn store_pack(gw: &Gateway, pack: SealedPack) -> Result<StoredP
             return Ok(StoredPack(row_of(&pack, &target, generation)));
         }
         gw.metrics.packs_reencoded.inc();
+        if refusals.iter().any(|refusal| refusal.error.code != Code::StalePg) {
+            failures += 1;
+        } else {
+            stale += 1;
+        }
         for refusal in &refusals {
-            note(gw, refusal).await;
+            note(gw, refusal, &mut behind).await;
         }
         encoded = Some((target.scheme, shards));
     }
@@ -172,7 +184,7 @@ async fn store_shard(gw: &Gateway, at: DriveAt, request: StorageRequest, bytes: 
     let mut pause = Duration::from_millis(5);
     let mut busy = 0;
     loop {
-        let answer = gw.storage.call(at.node, request.clone(), bytes.clone(), gw.config.store_timeout).await;
+        let answer = gw.nodes.call(at.node, request.clone(), bytes.clone(), gw.config.store_timeout).await;
         match answer {
             Ok(_) => {
                 gw.placement.trust(at.drive, asked_at);
@@ -188,21 +200,30 @@ async fn store_shard(gw: &Gateway, at: DriveAt, request: StorageRequest, bytes: 
     }
 }
 
-/// Draws the consequence of a refusal for the next attempt.
-async fn note(gw: &Gateway, refusal: &Refusal) {
+/// Draws the consequence of a refusal for the next attempt. `behind`: drives whose node had an older
+/// map than this gateway.
+async fn note(gw: &Gateway, refusal: &Refusal, behind: &mut BTreeSet<DriveId>) {
     let error = &refusal.error;
     tracing::debug!(drive = %refusal.at.drive, %error, "shard refused");
     if error.code == Code::StalePg {
         let known = gw.placement.epoch();
         match &error.newer_pg {
-            Some(row) => gw.placement.take_row((**row).clone()),
+            Some(row) => {
+                if !gw.placement.take_row(row) {
+                    gw.placement.refresh_or_warn(known).await;
+                }
+            }
+            // Still behind after its moment: others take the shard meanwhile.
+            None if !behind.insert(refusal.at.drive) => {
+                gw.placement.suspect(refusal.at.drive, &error.to_string());
+            }
             None => {
                 gw.placement.refresh_or_warn(known).await;
                 // The node's map may be the older one: it needs a moment to fetch its own.
                 tokio::time::sleep(STALE_PAUSE).await;
             }
         }
-    } else if error.code != Code::Busy {
+    } else if error.code != Code::Busy && gw.nodes.away(refusal.at.node).is_none() {
         gw.placement.suspect(refusal.at.drive, &error.to_string());
     }
 }

@@ -1,13 +1,11 @@
 //! Starts processes as `stele` does: metadata first, then storage nodes, gateways, sweeps.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use stele_metadata::apply::ApplyOptions;
 use stele_metadata::placement::initial_map;
-use stele_metadata::{Executor as MetaExecutor, MetadataConfig, MetadataNode, seed_raft_randomness};
+use stele_metadata::seed_raft_randomness;
 use stele_rpc::client::{MetaClient, StorageClient};
 use stele_rpc::meta::{Command, CommandEnvelope, MetaReply, MetaRequest, Origin};
 use stele_s3_gateway::api::{Cpu, GatewayConfig, GatewayDeps};
@@ -21,15 +19,14 @@ use stele_storage_node::metrics::Metrics;
 use stele_storage_node::node::{DriveHealth, DriveSpec, StorageNode};
 use stele_types::ids::{CommandSequence, MapEpoch};
 use stele_types::map::{ClusterMap, DriveRow, DriveState};
-use stele_types::scheme::Scheme;
 use tokio::sync::watch;
 
 use crate::env::{BUCKET, GatewayHandle};
-use crate::net::{Alive, SimNet};
-use crate::plan::{DRIVES, GATEWAYS, STORAGE_NODES};
+use crate::net::SimNet;
 #[cfg(feature = "sabotage")]
 use crate::sabotage::Sabotage;
-use crate::world::{METADATA, Running, World, gateway_node, node_of_drive, storage_node};
+use crate::topology::{gateway_node, storage_node};
+use crate::world::{Running, World};
 
 /// Patience of the operator.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -45,19 +42,19 @@ impl World {
         seed_raft_randomness(self.rng().stream(&format!("raft {phase}")).number());
         let net = SimNet::new(self.rng().stream(&format!("net {phase}")), self.env().trace.clone());
         self.processes().net = Some(net);
-        for drive in 0..DRIVES {
+        for drive in 0..self.topology().drives {
             self.drive(drive).set_latency(self.usual_latency());
         }
-        if !self.start_metadata().await {
+        if !self.start_metadata(phase == 0).await {
             return false;
         }
         if phase == 0 && !self.found().await {
             return false;
         }
-        for node in 0..STORAGE_NODES {
+        for node in 0..self.topology().storage_nodes {
             self.start_storage(node).await;
         }
-        for place in 0..GATEWAYS {
+        for place in 0..self.topology().gateways {
             self.start_gateway(place).await;
         }
         if phase == 0 && !self.create_bucket().await {
@@ -68,7 +65,7 @@ impl World {
     }
 
     async fn found(&self) -> bool {
-        for drive in 0..DRIVES {
+        for drive in 0..self.topology().drives {
             let identity = DriveIdentity { drive: self.drive_ids[drive], cluster: self.cluster };
             if let Err(error) = format(&*self.drive(drive).media(), identity).await {
                 self.env().findings.add("BOOT", format_args!("drive {drive} can't be formatted: {error}"));
@@ -77,14 +74,14 @@ impl World {
         }
         let row = |drive: usize| DriveRow {
             id: self.drive_ids[drive],
-            node: storage_node(node_of_drive(drive)),
+            node: storage_node(self.topology().node_of(drive)),
             name: format!("drive-{drive}"),
             state: DriveState::Ok,
             reason: String::new(),
             capacity: 0,
         };
-        let drives: Vec<DriveRow> = (0..DRIVES).map(row).collect();
-        let mut map = match initial_map(self.cluster, &drives, Scheme::for_domains(DRIVES)) {
+        let drives: Vec<DriveRow> = (0..self.topology().drives).map(row).collect();
+        let mut map = match initial_map(self.cluster, &drives, self.topology().scheme) {
             Ok(map) => map,
             Err(error) => return self.not_up(format_args!("no map: {error}")),
         };
@@ -101,59 +98,12 @@ impl World {
         false
     }
 
-    /// Starts the metadata service and waits until it leads.
-    pub(crate) async fn start_metadata(self: &Arc<Self>) -> bool {
-        let config = MetadataConfig {
-            executor: MetaExecutor::Inline { sync_delay: self.plan().raft_sync },
-            state_cache_bytes: 4 << 20,
-            log_cache_bytes: 1 << 20,
-            snapshot_every: self.plan().snapshot_every,
-            options: self.apply_options(),
-            ..MetadataConfig::new(METADATA)
-        };
-        let mut last = String::new();
-        for _ in 0..3 {
-            let clock = Arc::clone(&self.env().clock);
-            let peers = self.net().transport(METADATA, Arc::new(AtomicBool::new(true)));
-            let opened = match MetadataNode::open(config.clone(), self.meta_disk.storage(), clock, peers).await {
-                Ok(node) => node.ready().await.map(|()| node),
-                Err(error) => Err(error),
-            };
-            match opened {
-                Ok(node) => return self.metadata_runs(node),
-                // Its device failed while it started: the process ends and starts again.
-                Err(error) => last = error.to_string(),
-            }
-            self.env().trace.line(format_args!("metadata does not start: {last}"));
-            self.meta_disk.crash();
-        }
-        self.not_up(format_args!("metadata does not start: {last}"))
-    }
-
-    fn metadata_runs(self: &Arc<Self>, node: Arc<MetadataNode>) -> bool {
-        let alive = Arc::new(AtomicBool::new(true));
-        tokio::spawn(restart_when_fatal(Arc::clone(self), Arc::clone(&alive), node.fatal()));
-        self.net().bind(METADATA, Arc::clone(&node) as Arc<_>);
-        self.processes().metadata = Some(Running { service: node, alive });
-        self.env().trace.line(format_args!("metadata runs"));
-        true
-    }
-
-    fn apply_options(&self) -> ApplyOptions {
-        #[cfg(feature = "sabotage")]
-        return ApplyOptions {
-            accept_fenced: self.sabotage == Some(Sabotage::CommitWhenFenced),
-            no_replies: self.sabotage == Some(Sabotage::ReplyCacheOff),
-        };
-        #[cfg(not(feature = "sabotage"))]
-        ApplyOptions::default()
-    }
-
     pub(crate) fn drive_sabotage(&self) -> DriveSabotage {
         #[cfg(feature = "sabotage")]
         return DriveSabotage {
             acknowledge_before_sync: self.sabotage == Some(Sabotage::AcknowledgeBeforeSync),
             delete_without_asking: self.sabotage == Some(Sabotage::DeleteWithoutAsking),
+            ..DriveSabotage::default()
         };
         #[cfg(not(feature = "sabotage"))]
         DriveSabotage::default()
@@ -174,17 +124,17 @@ impl World {
             probe_timeout: Duration::from_secs(2),
             ..NodeConfig::new(storage_node(node), self.cluster)
         };
-        let mine = (0..DRIVES).filter(|drive| node_of_drive(*drive) == node);
+        let mine = self.drives_of(node).into_iter();
         let specs =
             mine.map(|drive| DriveSpec { media: self.drive(drive).media(), expect: Some(self.drive_ids[drive]) });
         let service = StorageNode::open(config, specs.collect(), Executor::Tasks, Metrics::default()).await;
         let alive = Arc::new(AtomicBool::new(true));
         self.net().bind(storage_node(node), Arc::clone(&service) as Arc<_>);
-        let client = MetaClient::new(self.net().transport(storage_node(node), Arc::clone(&alive)), METADATA);
+        let client = MetaClient::new(self.net().transport(storage_node(node), Arc::clone(&alive)), self.meta_nodes());
         tokio::spawn(keep_map(Arc::clone(&service), client.clone()));
         tokio::spawn(report_drives(service.watch_drives(), client));
         let mut processes = self.processes();
-        processes.storage.resize_with(STORAGE_NODES, || None);
+        processes.storage.resize_with(self.topology().storage_nodes, || None);
         processes.storage[node] = Some(Running { service, alive });
         drop(processes);
         self.env().trace.line(format_args!("storage node {node} runs"));
@@ -192,13 +142,13 @@ impl World {
 
     /// Starts one gateway; again and again while the metadata service does not answer.
     pub(crate) async fn start_gateway(self: &Arc<Self>, place: usize) {
-        for attempt in 0..20u32 {
+        for attempt in 0..60u32 {
             let alive = Arc::new(AtomicBool::new(true));
             let node = gateway_node(place);
             let transport = self.net().transport(node, Arc::clone(&alive));
             let deps = GatewayDeps {
                 node,
-                meta: MetaClient::new(Arc::clone(&transport), METADATA),
+                meta: MetaClient::new(Arc::clone(&transport), self.meta_nodes()),
                 storage: StorageClient::new(transport),
                 clock: Arc::clone(&self.env().clock) as Arc<_>,
                 // Every incarnation draws what no other drew.
@@ -209,7 +159,7 @@ impl World {
                 Ok(gateway) => {
                     let (killer, killed) = watch::channel(false);
                     let mut processes = self.processes();
-                    processes.gateways.resize_with(GATEWAYS, || None);
+                    processes.gateways.resize_with(self.topology().gateways, || None);
                     processes.gateways[place] = Some((alive, killer));
                     drop(processes);
                     self.env().gateways.set(place, Some(GatewayHandle { gateway, killed }));
@@ -252,22 +202,6 @@ impl World {
             Err(error) => self.not_up(format_args!("the bucket can't be created: {error}")),
         }
     }
-}
-
-/// What becomes of a metadata process that can't go on: it exits, and its supervisor starts it again.
-fn restart_when_fatal(
-    world: Arc<World>,
-    alive: Alive,
-    mut fatal: watch::Receiver<Option<Arc<str>>>,
-) -> BoxFuture<'static, ()> {
-    Box::pin(async move {
-        let stopped = fatal.wait_for(Option::is_some).await.is_ok();
-        if stopped && alive.load(Ordering::Relaxed) && world.kill_metadata() {
-            world.env().trace.line(format_args!("metadata stopped by itself"));
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            world.start_metadata().await;
-        }
-    })
 }
 
 /// A command that belongs to no lease.

@@ -236,6 +236,7 @@ impl Client {
             precondition,
             origin: self.origin(),
         };
+        let start = self.env.clock.micros();
         let token = self.begin(key, &format!("put {len}{}", if spoiled { " spoiled" } else { "" }), effect);
         let answer = self.ask(gateway, put::put_object(&gateway.gateway, request).boxed()).await;
         if spoiled {
@@ -248,14 +249,16 @@ impl Client {
             self.env.trace.line(format_args!("c{} {}", self.id, outcome(&answer)));
             return;
         }
-        self.note_commit(key, &answer);
+        self.note_commit(key, start, &answer);
         self.end_write(&token, &answer, effect, refused);
     }
 
     /// Remembers what a client was told of its commit.
-    pub(crate) fn note_commit(&self, key: usize, answer: &Answer<Committed>) {
+    pub(crate) fn note_commit(&self, key: usize, start: u64, answer: &Answer<Committed>) {
         if let Answer::Ok(committed) = answer {
-            let commit = Commit { key: KEYS[key].to_owned(), id: committed.id, log_index: committed.log_index };
+            let between = (start, self.env.clock.micros());
+            let commit =
+                Commit { key: KEYS[key].to_owned(), id: committed.id, log_index: committed.log_index, between };
             self.env.note_commit(commit);
         }
     }

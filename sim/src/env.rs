@@ -51,6 +51,8 @@ pub struct Commit {
     pub id: VersionId,
     /// Its entry in the evidence log.
     pub log_index: LogIndex,
+    /// The client asked and was told, virtual microseconds.
+    pub between: (u64, u64),
 }
 
 impl Env {

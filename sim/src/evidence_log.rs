@@ -6,18 +6,26 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use stele_evidence::record::{Digest, Entry, Event, Record};
 use stele_evidence::tree::{Edge, leaf_hash};
+use stele_metadata::MetadataNode;
 use stele_metadata::keyspace::{self, Tag};
 use stele_metadata::kv::{KvRead, KvResult};
 use stele_metadata::rows::{RecordRow, decode};
-use stele_rpc::meta::{MetaReply, MetaRequest, MetaStatus};
+use stele_rpc::meta::MetaStatus;
 use stele_types::ids::{LogIndex, VersionId};
 use stele_types::object::ETag;
+use stele_types::seam::UnixMillis;
 
 use crate::env::{Commit, Env};
+use crate::runtime::EPOCH_UNIX_MILLIS;
 use crate::world::World;
+
+/// How far a commit time may be from true time, ms: the 2 s that a leader may be off, and the age of what
+/// it knows of the others' clocks on slow links. One voter at most has a wrong clock in a run.
+const CLOCK_SLACK: UnixMillis = 3_500;
 
 /// What the log says of one key so far.
 #[derive(Debug, Default)]
@@ -33,35 +41,55 @@ struct Replay {
     keys: BTreeMap<String, KeyLog>,
     created: BTreeMap<String, LogIndex>,
     by_index: BTreeMap<LogIndex, (Event, String, VersionId)>,
+    times: Vec<UnixMillis>,
     wrong: Vec<String>,
 }
 
 impl World {
     /// Replays the log of the metadata service that runs now.
     pub async fn check_log(&self) {
-        let Some(service) = self.processes().metadata.as_ref().map(|running| running.service.clone()) else {
+        let Some((service, status)) = self.leader().await else {
             self.env().findings.add("I-4", "no metadata service to read the log of");
             return;
         };
-        let status = match service.answer(MetaRequest::Status).await {
-            Ok(MetaReply::Status(status)) => *status,
-            other => return self.env().findings.add("I-4", format_args!("no status: {other:?}")),
-        };
         let outcome = service.view().and_then(|view| replay(&*view, self.env(), &status));
         match outcome {
+            Ok(wrong) if self.topology().voters > 1 && wrong.is_empty() => self.compare_logs(&service),
             Ok(wrong) => wrong.into_iter().for_each(|what| self.env().findings.add("I-4", what)),
             Err(error) => self.env().findings.add("I-4", format_args!("the log can't be read: {error}")),
         }
     }
 }
 
-fn replay(rows: &dyn KvRead, env: &Env, status: &MetaStatus) -> KvResult<Vec<String>> {
+impl World {
+    /// Every metadata node has the same records, as far as it has them.
+    fn compare_logs(&self, leader: &MetadataNode) {
+        let found = |what: std::fmt::Arguments<'_>| self.env().findings.add("I-4", what);
+        let records = |node: &MetadataNode| node.view().and_then(|view| all_records(&*view));
+        let Ok(expected) = records(leader) else { return found(format_args!("the leader's log can't be read")) };
+        let others: Vec<_> = self.processes().voters.values().map(|voter| Arc::clone(&voter.service)).collect();
+        for other in others {
+            match records(&other) {
+                Ok(rows) if rows.iter().zip(&expected).all(|(a, b)| a == b) => {}
+                Ok(_) => found(format_args!("{other:?} has other records than the leader")),
+                Err(error) => found(format_args!("{other:?}: {error}")),
+            }
+        }
+    }
+}
+
+fn all_records(rows: &dyn KvRead) -> KvResult<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut records = Vec::new();
     let (from, to) = keyspace::table(Tag::Record);
     rows.scan(&from, &to, &mut |key, value| {
         records.push((key.to_vec(), value.to_vec()));
         ControlFlow::Continue(())
     })?;
+    Ok(records)
+}
+
+fn replay(rows: &dyn KvRead, env: &Env, status: &MetaStatus) -> KvResult<Vec<String>> {
+    let records = all_records(rows)?;
     let mut replay = Replay::default();
     let mut edge = Edge::default();
     for (number, (key, value)) in (0u64..).zip(&records) {
@@ -103,6 +131,10 @@ impl Replay {
         }
         key.events += 1;
         key.last = Some(index);
+        if self.times.last().is_some_and(|before| record.time < *before) {
+            self.wrong.push(format!("record {index} was committed before the one before it: time went back"));
+        }
+        self.times.push(record.time);
         let etag = etag_of(&record);
         match record.event {
             Event::Put => {
@@ -131,7 +163,14 @@ impl Replay {
     }
 
     fn compare_with_clients(&mut self, env: &Env) {
-        for Commit { key, id, log_index } in env.commits() {
+        for Commit { key, id, log_index, between } in env.commits() {
+            let time = usize::try_from(log_index.0).ok().and_then(|at| self.times.get(at)).copied();
+            let (asked, told) = (EPOCH_UNIX_MILLIS + between.0 / 1000, EPOCH_UNIX_MILLIS + between.1 / 1000);
+            if time.is_some_and(|time| time + CLOCK_SLACK < asked || told + CLOCK_SLACK < time) {
+                self.wrong.push(format!(
+                    "record {log_index} has the time {time:?}, but was asked for and told between {asked} and {told}"
+                ));
+            }
             match self.by_index.get(&log_index) {
                 Some((Event::Put, logged, version)) if *logged == key && *version == id => {}
                 other => {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use stele_storage_node::media::model::{Faults, Latency};
 
-use crate::plan::{DRIVES, Fault, GATEWAYS, STORAGE_NODES};
-use crate::world::{METADATA, World, gateway_node};
+use crate::plan::Fault;
+use crate::topology::gateway_node;
+use crate::world::World;
 
 /// Room of a device, bytes.
 pub(crate) const DRIVE_BYTES: u64 = 512 << 20;
@@ -39,22 +40,28 @@ impl World {
             // Ends the phase: the run sees to it.
             Fault::PowerLoss => {}
             Fault::KillGateway(place) => {
-                self.kill_gateway(place);
-                self.pause(1500).await;
-                self.start_gateway(place).await;
-            }
-            Fault::KillStorage(node) => {
-                self.kill_storage(node);
-                self.pause(2500).await;
-                self.start_storage(node).await;
-            }
-            Fault::KillMetadata => {
-                if self.kill_metadata() {
+                if self.kill_gateway(place) {
                     self.pause(1500).await;
-                    self.start_metadata().await;
+                    self.start_gateway(place).await;
                 }
             }
-            Fault::FailRaftSync => self.meta_disk.fail_syncs_after(self.rng().below(3)),
+            Fault::KillStorage(node) => {
+                if self.kill_storage(node) {
+                    self.pause(2500).await;
+                    self.start_storage(node).await;
+                }
+            }
+            Fault::KillVoter(voter) => {
+                if self.kill_voter(voter) {
+                    self.pause(if self.topology().voters > 1 { 8000 } else { 1500 }).await;
+                    self.start_voter(voter, false).await;
+                }
+            }
+            Fault::FailRaftSync(voter) => {
+                if let Some(voter) = self.voters().get(voter) {
+                    voter.disk.fail_syncs_after(self.rng().below(3));
+                }
+            }
             Fault::LoseDrive(drive) => self.lose_drive(drive),
             Fault::FailSync(drive) => {
                 self.drive(drive).set_faults(Faults { next_syncs_fail: 1, ..Faults::default() });
@@ -86,15 +93,21 @@ impl World {
             }
             Fault::CutGateway(place) => {
                 let node = gateway_node(place);
-                self.net().set_cut(node, METADATA, true);
+                let nodes = self.meta_nodes();
+                nodes.iter().for_each(|to| self.net().set_cut(node, *to, true));
                 self.pause(8000).await;
-                self.net().set_cut(node, METADATA, false);
+                nodes.iter().for_each(|to| self.net().set_cut(node, *to, false));
             }
+            Fault::Partition { .. }
+            | Fault::SlowLinks { .. }
+            | Fault::CrashSome { .. }
+            | Fault::StepClock { .. }
+            | Fault::WipeVoter => self.happen_to_many(fault).await,
         }
     }
 
     /// Waits between a twentieth and all of `millis`.
-    async fn pause(&self, millis: u64) {
+    pub(crate) async fn pause(&self, millis: u64) {
         tokio::time::sleep(Duration::from_millis(self.rng().between(millis / 20, millis))).await;
     }
 
@@ -118,18 +131,18 @@ impl World {
     /// Ends every fault and restarts what is down. Drives that are lost stay lost.
     pub async fn heal(self: &Arc<Self>) {
         self.env().trace.line(format_args!("heal"));
-        for drive in 0..DRIVES {
+        for drive in 0..self.topology().drives {
             let disk = self.drive(drive);
             disk.set_faults(Faults::default());
             disk.set_latency(self.usual_latency());
             disk.set_capacity(DRIVE_BYTES);
         }
-        for place in 0..GATEWAYS {
-            self.net().set_cut(gateway_node(place), METADATA, false);
+        self.net().mend();
+        for place in 0..self.topology().gateways {
             self.net().set_frozen(gateway_node(place), false);
         }
         // A drive that failed a sync takes no writes until its node starts again.
-        for node in 0..STORAGE_NODES {
+        for node in 0..self.topology().storage_nodes {
             self.kill_storage(node);
             self.start_storage(node).await;
         }

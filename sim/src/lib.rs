@@ -10,7 +10,8 @@
 //! | [`content`] | unique values that clients write |
 //! | [`history`] | what clients saw |
 //! | [`linear`] | is there an order that explains it (I-3)? |
-//! | [`plan`], [`sabotage`] | what a seed means; promises broken on purpose |
+//! | [`topology`] | how many nodes of which kind |
+//! | [`plan`], `weather`, [`sabotage`] | what a seed means; promises broken on purpose |
 //! | [`client`], [`env`], [`verify`] | the clients, what they share, the last reader |
 //! | [`world`], [`faults`] | processes and devices, and what happens to them |
 //! | [`run`], [`oracle`], [`findings`] | one seed from beginning to end, and its verdict |
@@ -18,6 +19,7 @@
 mod body;
 mod boot;
 pub mod client;
+mod cluster_faults;
 pub mod content;
 pub mod env;
 mod evidence_log;
@@ -36,7 +38,10 @@ pub mod runtime;
 pub mod sabotage;
 pub mod seed;
 mod sweeps;
+pub mod topology;
 pub mod trace;
 mod uploads;
 pub mod verify;
+mod voters;
+mod weather;
 pub mod world;

@@ -1,6 +1,7 @@
 //! Runs seeds and prints those that fail, with the tail of their trace.
 //!
-//! `cargo run -p stele-sim -- --seed 7`, `-- --seeds 0..500`, `-- --seeds 0..50 --sabotage reply-cache-off`.
+//! `cargo run -p stele-sim -- --seed 7`, `-- --seeds 0..500`, `-- --seeds 0..50 --sabotage reply-cache-off`,
+//! `-- --cluster --seeds 0..100`.
 
 use std::process::ExitCode;
 
@@ -17,6 +18,9 @@ struct Arguments {
     /// Run these seeds: FIRST..END.
     #[arg(long)]
     seeds: Option<String>,
+    /// Clusters of several nodes of every kind, instead of the smallest one.
+    #[arg(long)]
+    cluster: bool,
     /// Break one promise on purpose, with more of the faults that bring it to light.
     #[arg(long, value_enum)]
     sabotage: Option<Sabotage>,
@@ -45,6 +49,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut failed = 0u64;
     for seed in first..end {
         let report = run(&Options {
+            cluster: arguments.cluster,
             seed,
             sabotage: arguments.sabotage,
             focus: arguments.focus.or(arguments.sabotage),

@@ -10,6 +10,7 @@ pub(crate) fn message_name(message: &Message) -> &'static str {
         Message::Meta(request) => meta_name(request),
         Message::Storage(request) => storage_name(request),
         Message::Raft(_) => "raft",
+        Message::Renew(_) => "Renew",
     }
 }
 
@@ -28,6 +29,7 @@ fn meta_name(request: &MetaRequest) -> &'static str {
         MetaRequest::Status => "Status",
         MetaRequest::Heartbeat(_) => "Heartbeat",
         MetaRequest::Liveness => "Liveness",
+        MetaRequest::Peers => "Peers",
         MetaRequest::JoinTokens => "JoinTokens",
         MetaRequest::Command(envelope) => command_name(&envelope.command),
     }
@@ -83,6 +85,7 @@ pub(crate) fn reply_name(reply: &Reply) -> &'static str {
         Reply::Meta(MetaReply::Epochs { .. }) => "Epochs",
         Reply::Meta(MetaReply::Deleted(_)) => "Deleted",
         Reply::Meta(MetaReply::Referenced { .. }) => "Referenced",
+        Reply::Renewed { .. } => "Renewed",
         Reply::Meta(_) => "meta reply",
         Reply::Storage(StorageReply::Bytes) => "Bytes",
         Reply::Storage(StorageReply::Inventory { .. }) => "Inventory",

@@ -5,7 +5,7 @@
 //! loses on the wire is lost here as well. A process that was killed keeps its tasks until the phase
 //! ends, but none of its calls leaves it any more and none of its answers arrives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -69,13 +69,21 @@ pub type Alive = Arc<AtomicBool>;
 pub struct SimNet {
     memory: Arc<MemoryNetwork>,
     faults: Mutex<NetFaults>,
-    cut: Mutex<BTreeSet<(NodeId, NodeId)>>,
+    /// How many faults cut a way, and how slow it is.
+    ways: Mutex<BTreeMap<(NodeId, NodeId), Way>>,
     frozen: watch::Sender<BTreeSet<NodeId>>,
     freeze_at_commit: Mutex<BTreeSet<NodeId>>,
     calls: AtomicU64,
     broken_wire_forms: Mutex<Vec<String>>,
     rng: SimRng,
     trace: Trace,
+}
+
+/// One direction between two nodes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Way {
+    cuts: u32,
+    micros: u64,
 }
 
 /// What will happen to one request.
@@ -96,7 +104,7 @@ impl SimNet {
         Arc::new(Self {
             memory: Arc::new(MemoryNetwork::default()),
             faults: Mutex::new(NetFaults::CALM),
-            cut: Mutex::new(BTreeSet::new()),
+            ways: Mutex::default(),
             frozen: watch::Sender::new(BTreeSet::new()),
             freeze_at_commit: Mutex::default(),
             calls: AtomicU64::new(0),
@@ -129,12 +137,19 @@ impl SimNet {
 
     /// Cuts or mends the way between two nodes, one direction.
     pub fn set_cut(&self, from: NodeId, to: NodeId, cut: bool) {
-        let mut cuts = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
-        if cut {
-            cuts.insert((from, to))
-        } else {
-            cuts.remove(&(from, to))
-        };
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        let way = ways.entry((from, to)).or_default();
+        way.cuts = if cut { way.cuts + 1 } else { way.cuts.saturating_sub(1) };
+    }
+
+    /// Makes one direction between two nodes slower.
+    pub fn set_slow(&self, from: NodeId, to: NodeId, micros: u64) {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner).entry((from, to)).or_default().micros = micros;
+    }
+
+    /// Mends every way.
+    pub fn mend(&self) {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Stops a process before its next call, or lets it go on, as SIGSTOP and SIGCONT do.
@@ -173,7 +188,11 @@ impl SimNet {
     }
 
     fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
-        self.cut.lock().unwrap_or_else(PoisonError::into_inner).contains(&(from, to))
+        self.way(from, to).cuts > 0
+    }
+
+    fn way(&self, from: NodeId, to: NodeId) -> Way {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner).get(&(from, to)).copied().unwrap_or_default()
     }
 
     fn fate(&self, message: &Message) -> Fate {
@@ -228,7 +247,7 @@ struct SimTransport {
 
 impl SimTransport {
     async fn deliver(&self, call: u64, to: NodeId, request: Request, fate: Fate) -> Option<Result<Response, RpcError>> {
-        tokio::time::sleep(Duration::from_micros(fate.there)).await;
+        tokio::time::sleep(Duration::from_micros(fate.there + self.net.way(self.from, to).micros)).await;
         let net = &self.net;
         if fate.lost || net.is_cut(self.from, to) {
             net.trace.line(format_args!("net #{call} lost"));
@@ -247,7 +266,7 @@ impl SimTransport {
             }
         };
         let answer = self.answer_from_wire(call, what, answer, fate);
-        tokio::time::sleep(Duration::from_micros(fate.back)).await;
+        tokio::time::sleep(Duration::from_micros(fate.back + net.way(to, self.from).micros)).await;
         if fate.mute || net.is_cut(to, self.from) {
             net.trace.line(format_args!("net #{call} answer lost"));
             return None;
@@ -285,7 +304,7 @@ fn is_commit(message: &Message) -> bool {
         Message::Meta(MetaRequest::Command(envelope)) => {
             matches!(envelope.command, Command::PutVersion(_) | Command::CompleteUpload(_) | Command::PutPart { .. })
         }
-        Message::Meta(_) | Message::Storage(_) | Message::Raft(_) => false,
+        Message::Meta(_) | Message::Storage(_) | Message::Raft(_) | Message::Renew(_) => false,
     }
 }
 

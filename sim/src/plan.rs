@@ -8,15 +8,7 @@ use std::time::Duration;
 use crate::net::NetFaults;
 use crate::sabotage::Sabotage;
 use crate::seed::SimRng;
-
-/// Drives of the cluster; their scheme is rs-4-2.
-pub const DRIVES: usize = 6;
-/// Drives that may be lost for good (m of rs-4-2).
-pub const DRIVES_LOST_MAX: usize = 2;
-/// Storage nodes; drive i belongs to node i modulo this.
-pub const STORAGE_NODES: usize = 2;
-/// Gateways.
-pub const GATEWAYS: usize = 2;
+use crate::topology::Topology;
 
 /// Keys that clients use: few, so that operations meet; some share a prefix.
 pub const KEYS: [&str; 6] = ["a", "dir/x", "dir/y", "dir/sub/z", "ключ", "zz"];
@@ -30,10 +22,10 @@ pub enum Fault {
     KillGateway(usize),
     /// A storage node dies (kill -9: nothing written is lost) and starts again a moment later.
     KillStorage(usize),
-    /// The metadata service dies (kill -9) and starts again a moment later.
-    KillMetadata,
-    /// A sync of the metadata service's device fails; it must stop, and starts again.
-    FailRaftSync,
+    /// The machine of a metadata node loses power and starts again a moment later.
+    KillVoter(usize),
+    /// A sync of a metadata node's device fails; it must stop, and starts again.
+    FailRaftSync(usize),
     /// A device fails for good.
     LoseDrive(usize),
     /// The next sync of a device fails, having kept any part.
@@ -50,6 +42,35 @@ pub enum Fault {
     CutGateway(usize),
     /// A gateway stops in the middle of whatever it does, and goes on long after (SIGSTOP, SIGCONT).
     FreezeGateway(usize),
+    /// Messages from one set of nodes to another are lost for a while. Sets are bits over
+    /// [`Topology::places`].
+    Partition {
+        /// One side.
+        side: u32,
+        /// The other side; what is in both is on the first.
+        other: u32,
+        /// The other way messages still arrive.
+        one_way: bool,
+    },
+    /// Messages from one set of nodes to the others are slow for a while.
+    SlowLinks {
+        /// The senders.
+        side: u32,
+    },
+    /// The machines of these nodes lose power at once and come back, perhaps long after.
+    CrashSome {
+        /// Which.
+        nodes: u32,
+    },
+    /// A metadata node's clock is set wrong for a while.
+    StepClock {
+        /// Which.
+        voter: usize,
+        /// How far, milliseconds.
+        millis: i64,
+    },
+    /// A voter that acknowledged writes loses its disk while the leader is down and the third one lags.
+    WipeVoter,
 }
 
 /// How clients behave.
@@ -76,6 +97,8 @@ pub struct Workload {
 /// Everything that a seed decides.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The cluster.
+    pub topology: Topology,
     /// Clients.
     pub workload: Workload,
     /// Network while faults are on.
@@ -104,21 +127,22 @@ pub struct Plan {
 
 impl Plan {
     /// The plan of a seed.
-    pub fn new(rng: &SimRng) -> Self {
+    pub fn new(rng: &SimRng, topology: Topology) -> Self {
         let chaos = Duration::from_millis(rng.between(6_000, 16_000));
         let mut faults: Vec<(Duration, Fault)> = (0..rng.between(2, 9))
-            .map(|_| (Duration::from_millis(rng.below(chaos.as_millis() as u64)), Self::fault(rng)))
+            .map(|_| (Duration::from_millis(rng.below(chaos.as_millis() as u64)), Self::fault(rng, &topology)))
             .collect();
         faults.sort_by_key(|(at, _)| *at);
-        let lost: Vec<usize> = limit_losses(&mut faults);
+        let lost: Vec<usize> = limit_losses(&mut faults, topology.losses_max());
         let mut taken_away = Vec::new();
-        while lost.len() + taken_away.len() < DRIVES_LOST_MAX {
-            let drive = rng.index(DRIVES);
+        while lost.len() + taken_away.len() < topology.losses_max() {
+            let drive = rng.index(topology.drives);
             if !lost.contains(&drive) && !taken_away.contains(&drive) {
                 taken_away.push(drive);
             }
         }
         Self {
+            topology,
             workload: Self::workload(rng),
             net: Self::net(rng),
             faults,
@@ -136,8 +160,8 @@ impl Plan {
 
     /// The plan of a seed, with more of what brings one kind of defect to light. Everything else stays
     /// as drawn, and the store must keep its promises under it as under any other.
-    pub fn focused(rng: &SimRng, focus: Option<Sabotage>) -> Self {
-        let mut plan = Self::new(rng);
+    pub fn focused(rng: &SimRng, topology: Topology, focus: Option<Sabotage>) -> Self {
+        let mut plan = Self::new(rng, topology);
         let at = |rng: &SimRng, plan: &Self| Duration::from_millis(rng.below(plan.chaos.as_millis() as u64));
         match focus {
             None | Some(Sabotage::DeleteWithoutAsking) => {}
@@ -148,7 +172,8 @@ impl Plan {
                 plan.faults.extend([(at(rng, &plan), Fault::PowerLoss), (at(rng, &plan), Fault::PowerLoss)]);
             }
             Some(Sabotage::CommitWhenFenced) => {
-                let freeze = |rng: &SimRng, plan: &Self| (at(rng, plan), Fault::FreezeGateway(rng.index(GATEWAYS)));
+                let freeze =
+                    |rng: &SimRng, plan: &Self| (at(rng, plan), Fault::FreezeGateway(rng.index(topology.gateways)));
                 plan.faults = vec![freeze(rng, &plan), freeze(rng, &plan), freeze(rng, &plan)];
                 plan.sweep_every = Duration::from_millis(300);
                 plan.workload.keys = KEYS.len();
@@ -159,6 +184,8 @@ impl Plan {
                 plan.net.duplicate = plan.net.duplicate.max(60);
                 plan.net.drop_reply = plan.net.drop_reply.max(30);
             }
+            // See `weather.rs`: these need a cluster.
+            Some(Sabotage::FollowerReadWithoutReadIndex | Sabotage::NodeIdReused) => {}
             Some(Sabotage::SkipChunkCheck) => plan.net.corrupt_read = plan.net.corrupt_read.max(60),
         }
         plan.faults.sort_by_key(|(at, _)| *at);
@@ -200,33 +227,38 @@ impl Plan {
         }
     }
 
-    fn fault(rng: &SimRng) -> Fault {
-        let drive = rng.index(DRIVES);
+    fn fault(rng: &SimRng, topology: &Topology) -> Fault {
+        let drive = rng.index(topology.drives);
         match rng.below(19) {
             0..=2 => Fault::PowerLoss,
-            3 => Fault::KillGateway(rng.index(GATEWAYS)),
-            4 => Fault::KillStorage(rng.index(STORAGE_NODES)),
-            5 => Fault::KillMetadata,
+            3 => Fault::KillGateway(rng.index(topology.gateways)),
+            4 => Fault::KillStorage(rng.index(topology.storage_nodes)),
+            5 => Fault::KillVoter(a_voter(rng, topology)),
             6 => Fault::LoseDrive(drive),
             7 | 8 => Fault::FailSync(drive),
             9 => Fault::FailReads(drive),
             10 => Fault::FillDrive(drive),
             11 => Fault::SlowDrive(drive),
             12 => Fault::RotDrive(drive),
-            13 => Fault::FailRaftSync,
-            14 => Fault::CutGateway(rng.index(GATEWAYS)),
-            _ => Fault::FreezeGateway(rng.index(GATEWAYS)),
+            13 => Fault::FailRaftSync(a_voter(rng, topology)),
+            14 => Fault::CutGateway(rng.index(topology.gateways)),
+            _ => Fault::FreezeGateway(rng.index(topology.gateways)),
         }
     }
 }
 
+/// A voter; nothing is drawn where there is one.
+fn a_voter(rng: &SimRng, topology: &Topology) -> usize {
+    if topology.voters > 1 { rng.index(topology.voters) } else { 0 }
+}
+
 /// Keeps losses and rot within what the scheme survives: returns the drives that are lost.
-fn limit_losses(faults: &mut Vec<(Duration, Fault)>) -> Vec<usize> {
+fn limit_losses(faults: &mut Vec<(Duration, Fault)>, most: usize) -> Vec<usize> {
     let mut lost = Vec::new();
     faults.retain(|(_, fault)| match fault {
         // A flipped byte costs the shard it is in, so a drive that rots counts as lost.
         Fault::LoseDrive(drive) | Fault::RotDrive(drive) => {
-            if !lost.contains(drive) && lost.len() == DRIVES_LOST_MAX {
+            if !lost.contains(drive) && lost.len() == most {
                 return false;
             }
             if !lost.contains(drive) {
@@ -246,7 +278,9 @@ mod tests {
     #[test]
     fn no_plan_loses_more_than_m_drives() {
         for seed in 0..500 {
-            let plan = Plan::new(&SimRng::new(seed));
+            let rng = SimRng::new(seed);
+            let topology = if seed % 2 == 0 { Topology::SMALL } else { Topology::draw(&rng.stream("topology")) };
+            let plan = Plan::new(&rng, topology);
             let mut lost: Vec<usize> = plan.taken_away.clone();
             lost.extend(plan.faults.iter().filter_map(|(_, fault)| match fault {
                 Fault::LoseDrive(drive) | Fault::RotDrive(drive) => Some(*drive),
@@ -254,7 +288,7 @@ mod tests {
             }));
             lost.sort_unstable();
             lost.dedup();
-            assert_eq!(lost.len(), DRIVES_LOST_MAX, "seed {seed}");
+            assert_eq!(lost.len(), topology.losses_max(), "seed {seed}");
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::plan::{Fault, Plan};
 use crate::runtime::{SimClock, run_phase};
 use crate::sabotage::Sabotage;
 use crate::seed::SimRng;
+use crate::topology::Topology;
 use crate::trace::Trace;
 use crate::verify::verify;
 use crate::world::World;
@@ -34,6 +35,8 @@ const SETTLE: Duration = Duration::from_secs(20);
 /// What to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// Several nodes of every kind, drawn from the seed, instead of the smallest cluster.
+    pub cluster: bool,
     /// The seed.
     pub seed: u64,
     /// A promise broken on purpose. Needs the feature `sabotage`; without it nothing is broken.
@@ -91,7 +94,11 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let clock = Arc::new(SimClock::default());
     let trace = Trace::new(Arc::clone(&clock), options.keep_trace);
     let findings = Findings::new(trace.clone());
-    let plan = Plan::focused(&rng.stream("plan"), options.focus);
+    let plan = if options.cluster {
+        Plan::of_cluster(&rng.stream("plan"), options.focus)
+    } else {
+        Plan::focused(&rng.stream("plan"), Topology::SMALL, options.focus)
+    };
     trace.line(format_args!("seed {} {plan:?}", options.seed));
     let env = Arc::new(Env {
         clock: Arc::clone(&clock),
@@ -201,6 +208,7 @@ impl Run {
         }
         tokio::time::sleep(SETTLE).await;
         self.env.history.settle(self.clock.micros());
+        self.world.check_voters().await;
         self.verify_all("after the faults").await;
     }
 

@@ -3,8 +3,8 @@
 //! A power loss ends a phase: the runtime is dropped, which drops every task at once, and the next
 //! phase goes on with the clock where it stopped. Time passes only when every task waits.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stele_types::seam::{Clock, UnixMillis};
 use tokio::runtime::{Builder, RngSeed, Runtime};
@@ -16,7 +16,7 @@ use crate::seed::SimRng;
 compile_error!("build with --cfg tokio_unstable (see .cargo/config.toml): the runtime's own randomness must be seeded");
 
 /// Wall-clock time at virtual time zero, ms since the Unix epoch.
-const EPOCH_UNIX_MILLIS: u64 = 1_760_000_000_000;
+pub(crate) const EPOCH_UNIX_MILLIS: u64 = 1_760_000_000_000;
 
 /// The clock of a run; goes on over power losses.
 #[derive(Debug, Default)]
@@ -52,6 +52,35 @@ impl Clock for SimClock {
 
     fn monotonic_micros(&self) -> u64 {
         self.micros()
+    }
+}
+
+/// The clock of one node: virtual time, and how far its wall clock is off.
+#[derive(Debug)]
+pub struct NodeClock {
+    clock: Arc<SimClock>,
+    off_millis: AtomicI64,
+}
+
+impl NodeClock {
+    /// A right clock.
+    pub fn new(clock: Arc<SimClock>) -> Self {
+        Self { clock, off_millis: AtomicI64::new(0) }
+    }
+
+    /// Steps the wall clock; its monotonic clock goes on as before.
+    pub fn set_off(&self, millis: i64) {
+        self.off_millis.store(millis, Ordering::Relaxed);
+    }
+}
+
+impl Clock for NodeClock {
+    fn unix_millis(&self) -> UnixMillis {
+        self.clock.unix_millis().saturating_add_signed(self.off_millis.load(Ordering::Relaxed))
+    }
+
+    fn monotonic_micros(&self) -> u64 {
+        self.clock.micros()
     }
 }
 

@@ -15,4 +15,8 @@ pub enum Sabotage {
     ReplyCacheOff,
     /// Chunks are served without comparing their hash (breaks I-2).
     SkipChunkCheck,
+    /// A metadata node answers reads from the rows it has, whoever leads (breaks I-3).
+    FollowerReadWithoutReadIndex,
+    /// A metadata node whose disk was wiped votes under its old id (breaks I-1, I-3 and I-4).
+    NodeIdReused,
 }

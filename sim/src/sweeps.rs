@@ -7,7 +7,8 @@ use std::time::Duration;
 use stele_rpc::client::{MetaClient, StorageClient};
 use stele_storage_node::sweep::{SweepConfig, SweepWorker};
 
-use crate::world::{METADATA, OPERATOR, World};
+use crate::topology::OPERATOR;
+use crate::world::World;
 
 impl World {
     pub(crate) fn start_sweeps(self: &Arc<Self>) {
@@ -18,7 +19,7 @@ impl World {
             timeout: Duration::from_millis(1500),
             sabotage: self.drive_sabotage(),
         };
-        let meta = MetaClient::new(Arc::clone(&transport), METADATA);
+        let meta = MetaClient::new(Arc::clone(&transport), self.meta_nodes());
         let clock = Arc::clone(&self.env().clock);
         let worker = SweepWorker::new(meta, StorageClient::new(transport), clock, config);
         let trace = self.env().trace.clone();

@@ -21,6 +21,7 @@ impl Client {
             checksum: None,
             origin: self.origin(),
         };
+        let start = self.env.clock.micros();
         self.env.trace.line(format_args!("c{} create upload {:?}", self.id, KEYS[key]));
         let answer = self.ask(gateway, multipart::create_upload(&gateway.gateway, request).boxed()).await;
         self.env.trace.line(format_args!("c{} upload {}", self.id, outcome(&answer)));
@@ -55,7 +56,7 @@ impl Client {
         };
         let token = self.begin(key, "complete", Effect::Write(value));
         let answer = self.ask(gateway, multipart::complete_upload(&gateway.gateway, request).boxed()).await;
-        self.note_commit(key, &answer);
+        self.note_commit(key, start, &answer);
         self.end_write(&token, &answer, Effect::Write(value), None);
     }
 

@@ -3,6 +3,7 @@
 //! A process that dies is unbound from the network and its devices' handles fail; its tasks stay until
 //! the phase ends, but reach nothing any more. See `boot.rs` for how processes start.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,29 +19,11 @@ use tokio::sync::watch;
 use crate::env::Env;
 use crate::faults::DRIVE_BYTES;
 use crate::net::{Alive, SimNet};
-use crate::plan::{DRIVES, Plan, STORAGE_NODES};
+use crate::plan::Plan;
+use crate::runtime::NodeClock;
 use crate::sabotage::Sabotage;
 use crate::seed::SimRng;
-
-/// The metadata service.
-pub const METADATA: NodeId = NodeId(1);
-/// Sweeps, set-up and checks.
-pub const OPERATOR: NodeId = NodeId(2);
-
-/// The node of a storage process.
-pub fn storage_node(index: usize) -> NodeId {
-    NodeId(10 + index as u64)
-}
-
-/// The node of a gateway.
-pub fn gateway_node(place: usize) -> NodeId {
-    NodeId(20 + place as u64)
-}
-
-/// The storage node that serves a drive.
-pub fn node_of_drive(drive: usize) -> usize {
-    drive % STORAGE_NODES
-}
+use crate::topology::{OPERATOR, Topology, storage_node, voter_node};
 
 /// A process that serves requests.
 #[derive(Debug)]
@@ -49,11 +32,19 @@ pub(crate) struct Running<T> {
     pub(crate) alive: Alive,
 }
 
+/// What a metadata place has besides its process.
+#[derive(Clone, Debug)]
+pub(crate) struct Voter {
+    pub(crate) node: NodeId,
+    pub(crate) disk: MetaDisk,
+    pub(crate) clock: Arc<NodeClock>,
+}
+
 /// Processes of the phase at hand.
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
     pub(crate) net: Option<Arc<SimNet>>,
-    pub(crate) metadata: Option<Running<MetadataNode>>,
+    pub(crate) voters: BTreeMap<usize, Running<MetadataNode>>,
     pub(crate) storage: Vec<Option<Running<StorageNode>>>,
     pub(crate) gateways: Vec<Option<(Alive, watch::Sender<bool>)>>,
 }
@@ -66,7 +57,8 @@ pub struct World {
     env: Arc<Env>,
     drives: Vec<ModelDisk>,
     pub(crate) drive_ids: Vec<DriveId>,
-    pub(crate) meta_disk: MetaDisk,
+    /// Disk and node of each metadata place; a wiped one gets others.
+    voters: Mutex<Vec<Voter>>,
     pub(crate) cluster: ClusterId,
     #[cfg_attr(not(feature = "sabotage"), expect(dead_code, reason = "read where sabotage is compiled in"))]
     pub(crate) sabotage: Option<Sabotage>,
@@ -77,13 +69,19 @@ impl World {
     /// Devices without a cluster on them; the first boot founds it.
     pub fn new(rng: &SimRng, plan: Plan, env: Arc<Env>, sabotage: Option<Sabotage>) -> Arc<Self> {
         let ids = rng.stream("identities");
+        let drives = plan.topology.drives;
+        let voter = |place: usize| Voter {
+            node: voter_node(place),
+            disk: MetaDisk::new(rng.stream(&format!("metadata disk {place}")).number()),
+            clock: Arc::new(NodeClock::new(Arc::clone(&env.clock))),
+        };
         let drive = |index: usize| {
             ModelDisk::new(format!("drive-{index}"), DRIVE_BYTES, rng.stream(&format!("drive {index}")).number())
         };
         Arc::new(Self {
-            drives: (0..DRIVES).map(drive).collect(),
-            drive_ids: (0..DRIVES).map(|_| DriveId::from_bytes(random_bytes(&ids))).collect(),
-            meta_disk: MetaDisk::new(rng.stream("metadata disk").number()),
+            drives: (0..drives).map(drive).collect(),
+            drive_ids: (0..drives).map(|_| DriveId::from_bytes(random_bytes(&ids))).collect(),
+            voters: Mutex::new((0..plan.topology.voters).map(voter).collect()),
             cluster: ClusterId::from_bytes(random_bytes(&ids)),
             rng: rng.stream("world"),
             processes: Mutex::default(),
@@ -96,6 +94,14 @@ impl World {
     /// What the seed decided.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    pub(crate) fn topology(&self) -> &Topology {
+        &self.plan.topology
+    }
+
+    pub(crate) fn voters(&self) -> MutexGuard<'_, Vec<Voter>> {
+        self.voters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn env(&self) -> &Arc<Env> {
@@ -121,7 +127,7 @@ impl World {
 
     /// Something that is not part of the cluster's processes talks to the metadata service.
     pub(crate) fn operator(&self) -> MetaClient {
-        MetaClient::new(self.net().transport(OPERATOR, Arc::new(AtomicBool::new(true))), METADATA)
+        MetaClient::new(self.net().transport(OPERATOR, Arc::new(AtomicBool::new(true))), self.meta_nodes())
     }
 
     /// Every process is gone and every device has lost what it had not synced.
@@ -132,7 +138,7 @@ impl World {
             // many as the scheme may lose are gone already.
             drive.set_faults(Faults::default());
         }
-        self.meta_disk.crash();
+        self.voters().iter().for_each(|voter| voter.disk.crash());
         *self.processes() = Processes::default();
     }
 
@@ -148,34 +154,32 @@ impl World {
         self.drives[drive].set_dead(true);
     }
 
-    pub(crate) fn kill_gateway(&self, place: usize) {
-        self.env.gateways.set(place, None);
-        let gateway = self.processes().gateways.get_mut(place).and_then(Option::take);
-        if let Some((alive, killed)) = gateway {
-            alive.store(false, Ordering::Relaxed);
-            killed.send_replace(true);
-        }
+    /// The drives of a storage node.
+    pub(crate) fn drives_of(&self, node: usize) -> Vec<usize> {
+        (0..self.topology().drives).filter(|drive| self.topology().node_of(*drive) == node).collect()
     }
 
-    pub(crate) fn kill_storage(&self, node: usize) {
+    /// False if it was down already.
+    pub(crate) fn kill_gateway(&self, place: usize) -> bool {
+        self.env.gateways.set(place, None);
+        let gateway = self.processes().gateways.get_mut(place).and_then(Option::take);
+        let Some((alive, killed)) = gateway else { return false };
+        alive.store(false, Ordering::Relaxed);
+        killed.send_replace(true);
+        true
+    }
+
+    /// False if it was down already.
+    pub(crate) fn kill_storage(&self, node: usize) -> bool {
         self.net().unbind(storage_node(node));
         let running = self.processes().storage.get_mut(node).and_then(Option::take);
+        let ran = running.is_some();
         if let Some(running) = running {
             running.alive.store(false, Ordering::Relaxed);
         }
-        for drive in (0..DRIVES).filter(|drive| node_of_drive(*drive) == node) {
+        for drive in self.drives_of(node) {
             self.drives[drive].kill();
         }
-    }
-
-    /// The machine of the metadata service loses power. False if it was down already.
-    pub(crate) fn kill_metadata(&self) -> bool {
-        let Some(running) = self.processes().metadata.take() else { return false };
-        self.net().unbind(METADATA);
-        self.meta_disk.crash();
-        running.alive.store(false, Ordering::Relaxed);
-        // Its media are dead already, so that nothing it still does is kept.
-        tokio::spawn(async move { running.service.abandon().await });
-        true
+        ran
     }
 }

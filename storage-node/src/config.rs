@@ -13,6 +13,9 @@ pub struct Sabotage {
     /// Sweep: delete what is condemned without asking for references.
     #[cfg(feature = "sabotage")]
     pub delete_without_asking: bool,
+    /// Take stores of callers that know an older row of the PG.
+    #[cfg(feature = "sabotage")]
+    pub accepts_stale_pg_epoch: bool,
 }
 
 impl Sabotage {
@@ -28,6 +31,14 @@ impl Sabotage {
     pub const fn deletes_without_asking(self) -> bool {
         #[cfg(feature = "sabotage")]
         return self.delete_without_asking;
+        #[cfg(not(feature = "sabotage"))]
+        return false;
+    }
+
+    /// Take stores at an old PG epoch. Always false without the feature.
+    pub const fn accepts_stale_pg_epoch(self) -> bool {
+        #[cfg(feature = "sabotage")]
+        return self.accepts_stale_pg_epoch;
         #[cfg(not(feature = "sabotage"))]
         return false;
     }

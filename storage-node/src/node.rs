@@ -12,7 +12,7 @@ use bytes::Bytes;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::storage::{DriveStatus, StorageReply, StorageRequest};
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
-use stele_types::ids::{DriveId, NodeId};
+use stele_types::ids::{DriveId, MapEpoch, NodeId};
 use stele_types::map::{ClusterMap, DriveState};
 use tokio::sync::watch;
 
@@ -64,6 +64,8 @@ pub struct StorageNode {
     drives: BTreeMap<DriveId, Arc<Drive>>,
     map: RwLock<Arc<ClusterMap>>,
     states: watch::Sender<Vec<DriveHealth>>,
+    /// How often a caller named a PG row that this node does not have yet.
+    behind: watch::Sender<u64>,
 }
 
 impl StorageNode {
@@ -96,6 +98,7 @@ impl StorageNode {
             drives,
             map: RwLock::new(Arc::new(ClusterMap::default())),
             states: watch::Sender::new(Vec::new()),
+            behind: watch::Sender::new(0),
         };
         node.states.send_replace(node.current_states());
         let node = Arc::new(node);
@@ -105,12 +108,30 @@ impl StorageNode {
         node
     }
 
-    /// Takes a newer cluster map; an older one is ignored.
-    pub fn set_map(&self, map: ClusterMap) {
+    /// Takes a newer cluster map; an older one is ignored. A PG row never goes back to an older
+    /// epoch, whatever the map says: what was refused stays refused.
+    pub fn set_map(&self, mut map: ClusterMap) {
         let mut held = self.map.write().unwrap_or_else(PoisonError::into_inner);
-        if map.epoch >= held.epoch {
-            *held = Arc::new(map);
+        if map.epoch < held.epoch {
+            return;
         }
+        for row in &mut map.pgs {
+            if let Some(newer) = held.pg(row.id).filter(|known| known.epoch > row.epoch) {
+                *row = newer.clone();
+            }
+        }
+        *held = Arc::new(map);
+    }
+
+    /// Epoch of the map in use.
+    pub fn map_epoch(&self) -> MapEpoch {
+        self.map.read().unwrap_or_else(PoisonError::into_inner).epoch
+    }
+
+    /// Changes when a caller named a newer PG row than this node has: fetch the map now rather than
+    /// at the next poll.
+    pub fn watch_behind(&self) -> watch::Receiver<u64> {
+        self.behind.subscribe()
     }
 
     /// Tells the state of every drive, now and at each change.
@@ -182,7 +203,13 @@ impl StorageNode {
             StorageRequest::StoreShard { drive, pg, pack, preimage, encoding, shard } => {
                 let map = Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner));
                 let target = self.find(drive)?;
-                checks::placement(&map, pg, drive, (&encoding, shard))?;
+                let accept_stale = self.config.drive.sabotage.accepts_stale_pg_epoch();
+                let placed = checks::placement(&map, pg, drive, (&encoding, shard), accept_stale);
+                let behind = map.pg(pg.pg).is_none_or(|row| row.epoch < pg.epoch);
+                if behind {
+                    self.behind.send_modify(|times| *times += 1);
+                }
+                placed?;
                 let header = checks::header(pg, pack, (preimage, encoding), (shard, &body))?;
                 if self.config.verify_shard_roots {
                     checks::root(&header, &body)?;

@@ -39,7 +39,7 @@ pub struct NodeRow {
     pub rack: String,
     /// What it may be used for.
     pub state: NodeState,
-    /// SHA-256 of the public key of its certificate (SubjectPublicKeyInfo, DER).
+    /// SHA-256 of the public key it joined with (the bits of the key alone).
     pub key: [u8; 32],
 }
 
@@ -124,6 +124,12 @@ impl ClusterMap {
     pub fn node(&self, id: NodeId) -> Option<&NodeRow> {
         let at = self.nodes.binary_search_by_key(&id, |node| node.id).ok()?;
         self.nodes.get(at)
+    }
+
+    /// Metadata nodes in use, with their addresses.
+    pub fn metadata_nodes(&self) -> Vec<(NodeId, Vec<String>)> {
+        let nodes = self.nodes.iter().filter(|n| n.role == Role::Metadata && n.state != NodeState::Removed);
+        nodes.map(|node| (node.id, node.addresses.clone())).collect()
     }
 
     /// The placement group with this id.

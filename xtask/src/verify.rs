@@ -49,8 +49,9 @@ fn after_build(steps: &mut Steps, extent: Extent) {
         succeed(test.args(ALL).env("STELE_BIN", stele()).env("STELE_KILL_ROUNDS", rounds))
     });
     if extent == Extent::Full {
-        // A hundred seeds are among the tests.
+        // A hundred seeds and fifty clusters are among the tests.
         steps.run("more seeds", || succeed(&mut built("stele-sim", &["--seeds", "100..5000"])));
+        steps.run("more clusters", || succeed(&mut built("stele-sim", &["--cluster", "--seeds", "50..1000"])));
     }
     steps.run("S3 suite and bad input", || with_clients("loadtest/acceptance/suite.py", &[]));
     steps
@@ -64,11 +65,19 @@ fn after_build(steps: &mut Steps, extent: Extent) {
         Some(missing) => Ok(Outcome::Lacks(missing)),
         None => with_clients("loadtest/acceptance/durability.py", &[]),
     });
+    steps.run("conditional writes are linearizable", || with_clients("loadtest/acceptance/linearizability.py", &[]));
+    steps.run("a cluster by hand, as its page says", || with_clients("loadtest/acceptance/cluster_page.py", &[]));
+    steps.run("who must not get in", || with_clients("loadtest/acceptance/refusals.py", &[]));
+    steps.run("a cluster under faults", || match tools::missing_network() {
+        Some(missing) => Ok(Outcome::Lacks(missing)),
+        None => with_clients("loadtest/acceptance/cluster.py", &cluster_rounds(extent)),
+    });
     // Last of what uses the binary: this build replaces it by one with the switches compiled in.
     steps.run("sabotage is found", || {
         // Only the tests of that name: of the other crates' nothing is run, and little is built again.
-        let mut test = cargo(&["test", "--features", "stele-sim/sabotage", "--test", "it"]);
-        succeed(test.args(ALL).args(["--", "sabotages::"]))
+        let mut test = cargo(&["test", "--features", "stele-sim/sabotage", "--lib", "--test", "it"]);
+        let found = ["sabotages", "accepting_", "a_follower_never_answers_from_old_rows", "a_wiped_disk_is_refused"];
+        succeed(test.args(ALL).arg("--").args(found))
     });
 }
 
@@ -82,6 +91,13 @@ fn built(name: &str, words: &[&str]) -> std::process::Command {
     let mut command = crate::root::command(root().join("target/debug").join(name));
     command.args(words);
     command
+}
+
+/// Rounds, faults in each, and the program that makes load.
+fn cluster_rounds(extent: Extent) -> Vec<String> {
+    let (rounds, faults) = if extent == Extent::Full { ("50", "5") } else { ("3", "2") };
+    let load = root().join("target/debug/stele-loadtest").display().to_string();
+    ["--rounds", rounds, "--faults", faults, "--loadtest", &load].map(str::to_owned).into()
 }
 
 fn real_input(extent: Extent) -> Vec<String> {

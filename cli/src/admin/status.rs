@@ -1,12 +1,13 @@
 //! What `/status` and `stele status` show, as data. Pure, apart from the gathering in `view.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use stele_rpc::meta::MetaStatus;
+use stele_rpc::meta::{Liveness, MetaStatus};
 use stele_rpc::storage::DriveStatus;
 use stele_types::ids::DriveId;
-use stele_types::map::{ClusterMap, DriveState, PgRow};
+use stele_types::map::{ClusterMap, DriveState, NodeRow, NodeState, PgRow};
+use stele_types::role::Role;
 
 /// State of the whole store.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -33,6 +34,39 @@ pub(crate) struct Status {
     /// Bytes of segments on all drives.
     pub(crate) used_bytes: u64,
     pub(crate) memory_used_bytes: u64,
+    /// Processes of the cluster; none in a store of one process.
+    #[serde(default)]
+    pub(crate) nodes: Vec<Node>,
+    #[serde(default)]
+    pub(crate) metadata: Metadata,
+}
+
+/// One process of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Node {
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) role: String,
+    /// `joining`, `active`, `draining`, `drained` or `removed`.
+    pub(crate) state: String,
+    pub(crate) zone: String,
+    pub(crate) rack: String,
+    pub(crate) addresses: Vec<String>,
+    /// Since its last sign of life; `null` if the leader has not heard of it.
+    pub(crate) silent_ms: Option<u64>,
+    /// Its sign of life is recent.
+    pub(crate) alive: bool,
+}
+
+/// The metadata group.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Metadata {
+    pub(crate) leader: Option<u64>,
+    pub(crate) term: u64,
+    pub(crate) voters: Vec<u64>,
+    pub(crate) learners: Vec<u64>,
+    /// Entries each peer of the leader lacks, by node id.
+    pub(crate) lag: BTreeMap<u64, u64>,
 }
 
 /// Placement groups.
@@ -76,7 +110,8 @@ pub(crate) struct Parts {
     pub(crate) meta: MetaStatus,
     pub(crate) drives: Vec<DriveStatus>,
     pub(crate) memory_used_bytes: u64,
-    /// Problems that the gateway names.
+    pub(crate) liveness: Vec<Liveness>,
+    /// Problems that the gateway and the network name.
     pub(crate) gateway_problems: Vec<String>,
     /// Drives the gateway does not use at the moment, by name, with the reason.
     pub(crate) avoided: Vec<(String, String)>,
@@ -124,7 +159,10 @@ impl Status {
             full_tolerance: pgs.iter().map(|pg| tolerance(pg, &BTreeSet::new())).min().unwrap_or(0),
         };
         let drives = drive_lines(&parts, &bad);
+        let nodes: Vec<Node> = parts.map.nodes.iter().map(|row| node_line(row, &parts.liveness)).collect();
+        let metadata = metadata(&parts.meta);
         let mut problems = drive_problems(&drives, &placement);
+        problems.extend(node_problems(&nodes, &metadata));
         problems.extend(parts.gateway_problems.iter().cloned());
         // A drive the map already counts out needs no second line.
         let serving = |name: &str| drives.iter().any(|drive| drive.name == name && drive.state == "ok");
@@ -148,8 +186,69 @@ impl Status {
             used_bytes: drives.iter().map(|d| d.used_bytes).sum(),
             memory_used_bytes: parts.memory_used_bytes,
             drives,
+            nodes,
+            metadata,
         }
     }
+}
+
+/// Milliseconds after which a node is not called alive any more.
+const SILENT_MS: u64 = 5000;
+
+fn node_line(row: &NodeRow, liveness: &[Liveness]) -> Node {
+    let silent_ms = liveness.iter().find(|one| one.node == row.id).and_then(|one| one.silent_ms);
+    let state = match row.state {
+        NodeState::Joining => "joining",
+        NodeState::Active => "active",
+        NodeState::Draining => "draining",
+        NodeState::Drained => "drained",
+        NodeState::Removed => "removed",
+    };
+    Node {
+        id: row.id.0,
+        name: row.name.clone(),
+        role: row.role.name().to_owned(),
+        state: state.to_owned(),
+        zone: row.zone.clone(),
+        rack: row.rack.clone(),
+        addresses: row.addresses.clone(),
+        silent_ms,
+        alive: silent_ms.is_some_and(|silent| silent < SILENT_MS),
+    }
+}
+
+fn metadata(meta: &MetaStatus) -> Metadata {
+    let ids = |nodes: &[stele_types::ids::NodeId]| nodes.iter().map(|node| node.0).collect();
+    Metadata {
+        leader: meta.leader_node.map(|node| node.0),
+        term: meta.term,
+        voters: ids(&meta.voters),
+        learners: ids(&meta.learners),
+        lag: meta.replication_lag.iter().map(|(node, lag)| (node.0, *lag)).collect(),
+    }
+}
+
+fn node_problems(nodes: &[Node], metadata: &Metadata) -> Vec<String> {
+    let silent = |node: &&Node| !node.alive && node.state != "removed" && node.state != "joining";
+    let named = |node: &Node| match node.silent_ms {
+        Some(ms) => format!("{} {} ({}) has been silent for {} s", node.role, node.id, node.name, ms / 1000),
+        None => format!("{} {} ({}) was not heard of", node.role, node.id, node.name),
+    };
+    let mut problems: Vec<String> = nodes.iter().filter(silent).map(named).collect();
+    let voters = metadata.voters.len();
+    if !nodes.is_empty() && voters > 0 {
+        let role = Role::Metadata.name();
+        let down = nodes.iter().filter(silent).filter(|n| n.role == role && metadata.voters.contains(&n.id)).count();
+        let spare = (voters - 1) / 2;
+        if down > 0 && down >= spare {
+            problems.push(format!(
+                "{down} of {voters} voters are silent: if one more fails, nothing can be stored or read"
+            ));
+        } else if voters.is_multiple_of(2) {
+            problems.push(format!("{voters} voters tolerate no more failures than {}: add or remove one", voters - 1));
+        }
+    }
+    problems
 }
 
 fn drive_lines(parts: &Parts, bad: &BTreeSet<DriveId>) -> Vec<Drive> {
@@ -185,6 +284,11 @@ fn drive_problems(drives: &[Drive], placement: &Placement) -> Vec<String> {
         .filter(|drive| drive.state != "ok")
         .map(|drive| format!("drive {} is {}: {}", drive.name, drive.state, drive.reason))
         .collect();
+    if placement.groups == 0 {
+        problems
+            .push("there are no placement groups yet: start storage nodes, then run stele cluster place".to_owned());
+        return problems;
+    }
     if placement.full_tolerance == 0 {
         problems.push("the store is unprotected: with one drive nothing may be lost".to_owned());
     } else if placement.lowest_tolerance < 0 {

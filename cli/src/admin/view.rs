@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use stele_rpc::client::{MetaClient, StorageClient, unexpected};
 use stele_rpc::error::RpcError;
-use stele_rpc::meta::{MetaReply, MetaRequest, MetaStatus};
+use stele_rpc::meta::{Liveness, MetaReply, MetaRequest, MetaStatus};
+use stele_rpc::storage::DriveStatus;
 use stele_s3_gateway::gateway::Gateway;
 use stele_types::ids::NodeId;
+use stele_types::map::{ClusterMap, NodeRow, NodeState};
+use stele_types::role::Role;
 
 use super::status::{Parts, Status};
+use crate::cluster::wire::Wire;
 use crate::dev::watch::{cluster_map, drives};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,17 +23,47 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct View {
     pub(crate) meta: MetaClient,
     pub(crate) storage: StorageClient,
-    pub(crate) node: NodeId,
-    pub(crate) gateway: Arc<Gateway>,
+    /// Storage nodes of a store without a list of nodes.
+    pub(crate) storage_nodes: Vec<NodeId>,
+    /// The gateway of this process, if it has one.
+    pub(crate) gateway: Option<Arc<Gateway>>,
+    /// The network of this process, if it has one.
+    pub(crate) wire: Option<Wire>,
 }
 
 impl View {
+    /// Of a process of a cluster.
+    pub(crate) fn of_node(meta: &MetaClient, wire: &Wire, gateway: Option<Arc<Gateway>>) -> Self {
+        let (meta, storage, wire) = (meta.clone(), wire.storage(), Some(wire.clone()));
+        Self { meta, storage, storage_nodes: Vec::new(), gateway, wire }
+    }
+
+    /// What every storage node says of its drives, and who did not answer.
+    async fn drives(&self, map: &ClusterMap) -> (Vec<DriveStatus>, Vec<String>) {
+        let storage = |node: &&NodeRow| node.role == Role::StorageNode && node.state != NodeState::Removed;
+        let mut nodes: Vec<NodeId> = map.nodes.iter().filter(storage).map(|node| node.id).collect();
+        if map.nodes.is_empty() {
+            nodes.clone_from(&self.storage_nodes);
+        }
+        let asked = nodes.into_iter().map(|node| async move { (node, drives(&self.storage, node).await) });
+        let (mut seen, mut silent) = (Vec::new(), Vec::new());
+        for (node, answer) in futures::future::join_all(asked).await {
+            match answer {
+                Ok(drives) => seen.extend(drives),
+                Err(error) => silent.push(format!("storage node {node}: {error}")),
+            }
+        }
+        (seen, silent)
+    }
+
     /// State of the store now. Parts that do not answer are problems, not errors.
     pub(crate) async fn status(&self) -> Status {
-        let (map, meta, seen) =
-            tokio::join!(cluster_map(&self.meta), meta_status(&self.meta), drives(&self.storage, self.node));
-        let health = self.gateway.health();
-        let mut parts = Parts { memory_used_bytes: health.memory_used_bytes, ..Parts::default() };
+        let (map, meta, liveness) =
+            tokio::join!(cluster_map(&self.meta), meta_status(&self.meta), liveness(&self.meta));
+        let health = self.gateway.as_ref().map(|gateway| gateway.health());
+        let mut parts =
+            Parts { memory_used_bytes: health.as_ref().map_or(0, |h| h.memory_used_bytes), ..Parts::default() };
+        parts.gateway_problems = self.wire.as_ref().map(Wire::path_problems).unwrap_or_default();
         let mut note = |what: &str, error: RpcError| parts.gateway_problems.push(format!("{what}: {error}"));
         let answered = map.is_ok() && meta.is_ok();
         match map {
@@ -40,16 +74,30 @@ impl View {
             Ok(meta) => parts.meta = meta,
             Err(error) => note("metadata", error),
         }
-        match seen {
-            Ok(seen) => parts.drives = seen,
-            Err(error) => note("storage node", error),
+        if let Ok(liveness) = liveness {
+            parts.liveness = liveness;
         }
-        if !health.lease {
+        let (seen, silent) = self.drives(&parts.map).await;
+        parts.drives = seen;
+        // A node the leader calls silent is named there.
+        if parts.map.nodes.is_empty() {
+            parts.gateway_problems.extend(silent);
+        }
+        let lease = health.as_ref().is_none_or(|health| health.lease);
+        if !lease {
             parts.gateway_problems.push("the gateway has no lease: it takes no writes until it gets one".into());
         }
-        parts.avoided = health.avoided_drives;
-        parts.gateway_ready = answered && health.lease;
+        parts.avoided = health.map(|health| health.avoided_drives).unwrap_or_default();
+        parts.gateway_ready = answered && lease;
         Status::new(parts)
+    }
+}
+
+/// When the leader heard of whom.
+async fn liveness(meta: &MetaClient) -> Result<Vec<Liveness>, RpcError> {
+    match meta.call(MetaRequest::Liveness, TIMEOUT).await? {
+        MetaReply::Liveness(liveness) => Ok(liveness),
+        _ => Err(unexpected("to Liveness")),
     }
 }
 

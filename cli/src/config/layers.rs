@@ -29,23 +29,88 @@ pub(crate) struct Flags {
     pub(crate) admin_addr: Option<SocketAddr>,
 }
 
+/// Flags of a process of a cluster, which override every other place.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct NodeFlags {
+    /// TOML configuration file; also STELE_CONFIG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory of this node: who it is, and what it keeps besides drives [default: ./stele-data].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// UDP address to serve the cluster on [default: 0.0.0.0:9100].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) rpc_addr: Option<SocketAddr>,
+    /// Where other nodes reach this one; may be repeated.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: Vec<String>,
+    /// Name of this node in status [default: its first address].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Zone this node stands in.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) zone: Option<String>,
+    /// Rack this node stands in.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) rack: Option<String>,
+    /// Where to serve health, metrics and status [default: 127.0.0.1:9001].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin_addr: Option<SocketAddr>,
+}
+
+impl NodeFlags {
+    fn layer(&self) -> anyhow::Result<Table> {
+        let text = |value: &Option<String>| value.clone().map(Value::from);
+        let address = |value: Option<SocketAddr>| value.map(|addr| Value::String(addr.to_string()));
+        let data = self.data.as_ref().map(|path| path.to_str().context("--data is not UTF-8")).transpose()?;
+        let advertise = (!self.advertise.is_empty()).then(|| Value::from(self.advertise.clone()));
+        let settings: [(&[&str], Option<Value>); 7] = [
+            (&["data"], data.map(Value::from)),
+            (&["rpc", "addr"], address(self.rpc_addr)),
+            (&["rpc", "advertise"], advertise),
+            (&["place", "name"], text(&self.name)),
+            (&["place", "zone"], text(&self.zone)),
+            (&["place", "rack"], text(&self.rack)),
+            (&["admin_addr"], address(self.admin_addr)),
+        ];
+        let mut table = Table::new();
+        for (path, value) in settings {
+            if let Some(value) = value {
+                merge(&mut table, nested(path, value));
+            }
+        }
+        Ok(table)
+    }
+}
+
 /// Names the configuration file; not itself a setting.
 const CONFIG_VARIABLE: &str = "STELE_CONFIG";
 const PREFIX: &str = "STELE_";
+/// Read by the commands that need them.
+const NO_SETTINGS: [&str; 2] = ["STELE_JOIN_TOKEN", "STELE_ADMIN_FILE"];
 
 #[derive(Clone, Copy)]
 enum Shape {
     Text,
     Integer,
+    /// Separated by commas.
+    List,
 }
 
 /// Every variable, and the setting it stands for.
-const VARIABLES: [(&str, &[&str], Shape); 15] = [
+const VARIABLES: [(&str, &[&str], Shape); 22] = [
     ("STELE_DATA", &["data"], Shape::Text),
     ("STELE_DRIVES", &["drives"], Shape::Integer),
     ("STELE_S3_ADDR", &["s3_addr"], Shape::Text),
     ("STELE_ADMIN_ADDR", &["admin_addr"], Shape::Text),
     ("STELE_REGION", &["region"], Shape::Text),
+    ("STELE_RPC_ADDR", &["rpc", "addr"], Shape::Text),
+    ("STELE_RPC_ADVERTISE", &["rpc", "advertise"], Shape::List),
+    ("STELE_RPC_MTU_CAP", &["rpc", "mtu_cap"], Shape::Integer),
+    ("STELE_NAME", &["place", "name"], Shape::Text),
+    ("STELE_ZONE", &["place", "zone"], Shape::Text),
+    ("STELE_RACK", &["place", "rack"], Shape::Text),
+    ("STELE_STORAGE_DRIVES", &["storage", "drives"], Shape::List),
     ("STELE_ROOT_ACCESS_KEY", &["root", "access_key"], Shape::Text),
     ("STELE_ROOT_SECRET_KEY", &["root", "secret_key"], Shape::Text),
     ("STELE_ROOT_SECRET_KEY_FILE", &["root", "secret_key_file"], Shape::Text),
@@ -66,13 +131,37 @@ pub(crate) fn load(
     flags: &Flags,
     environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
 ) -> anyhow::Result<Config> {
+    layered(flags.config.as_ref(), flag_layer(flags)?, environment)
+}
+
+/// As [`load`], for a process of a cluster. `more` are flags of its role only.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_node(
+    flags: &NodeFlags,
+    more: Vec<(&'static [&'static str], Value)>,
+    environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+) -> anyhow::Result<Config> {
+    let mut over = flags.layer()?;
+    for (path, value) in more {
+        merge(&mut over, nested(path, value));
+    }
+    layered(flags.config.as_ref(), over, environment)
+}
+
+fn layered(
+    file: Option<&PathBuf>,
+    from_flags: Table,
+    environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+) -> anyhow::Result<Config> {
     let (from_environment, config_path) = environment_layer(environment)?;
-    let mut table = match flags.config.as_ref().or(config_path.as_ref()) {
+    let mut table = match file.or(config_path.as_ref()) {
         Some(path) => file_layer(path)?,
         None => Table::new(),
     };
     merge(&mut table, from_environment);
-    merge(&mut table, flag_layer(flags)?);
+    merge(&mut table, from_flags);
     // Each layer was checked by itself, so what fails here is a value out of range.
     let mut config: Config = Value::Table(table.clone()).try_into().context("configuration")?;
     let budget_set = table.get("memory").and_then(|memory| memory.get("budget")).is_some();
@@ -99,6 +188,9 @@ fn environment_layer(
     let mut config_path = None;
     for (name, value) in environment {
         let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        if NO_SETTINGS.contains(&name) {
+            continue;
+        }
         if name == CONFIG_VARIABLE {
             config_path = Some(PathBuf::from(value));
             continue;
@@ -111,6 +203,7 @@ fn environment_layer(
         let text = value.into_string().map_err(|_| anyhow!("environment variable {name} is not UTF-8"))?;
         let value = match shape {
             Shape::Text => Value::String(text),
+            Shape::List => Value::from(text.split(',').map(str::trim).map(str::to_owned).collect::<Vec<_>>()),
             Shape::Integer => {
                 let number = text.parse::<i64>();
                 Value::Integer(number.with_context(|| format!("environment variable {name}: not a number"))?)
@@ -213,9 +306,21 @@ mod tests {
     #[test]
     fn every_variable_stands_for_a_setting() {
         for (name, path, _) in VARIABLES {
-            let error = Value::Table(nested(path, Value::Array(vec![]))).try_into::<Config>().unwrap_err();
+            let error = Value::Table(nested(path, Value::Boolean(true))).try_into::<Config>().unwrap_err();
             assert!(!error.to_string().contains("unknown field"), "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn flags_of_a_node_win_and_lists_are_read() {
+        let flags = NodeFlags { zone: Some("b".into()), advertise: vec!["n1:9100".into()], ..NodeFlags::default() };
+        let environment =
+            [("STELE_ZONE", "a"), ("STELE_RACK", "r"), ("STELE_STORAGE_DRIVES", "/a, /b"), ("STELE_JOIN_TOKEN", "x")];
+        let more = vec![(&["s3_addr"] as &[_], Value::from("127.0.0.1:1"))];
+        let config = load_node(&flags, more, vars(&environment)).unwrap();
+        assert_eq!((config.place.zone.as_str(), config.place.rack.as_str()), ("b", "r"));
+        assert_eq!(config.storage.drives, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!((config.rpc.advertise.join(","), config.s3_addr.port()), ("n1:9100".to_owned(), 1));
     }
 
     #[test]

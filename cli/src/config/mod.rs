@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use layers::{Flags, load};
+pub(crate) use layers::{Flags, NodeFlags, load, load_node};
 pub(crate) use unit::{ByteSize, Span};
 
 use crate::real;
@@ -27,11 +27,44 @@ pub(crate) struct Config {
     pub(crate) admin_addr: SocketAddr,
     /// What clients sign for and buckets say.
     pub(crate) region: String,
+    pub(crate) rpc: Rpc,
+    pub(crate) place: Place,
+    pub(crate) storage: Storage,
     pub(crate) root: Root,
     pub(crate) memory: Memory,
     pub(crate) gc: Gc,
     pub(crate) log: Log,
     pub(crate) bench: Bench,
+}
+
+/// How this process meets the others of its cluster. Unused by `stele dev`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Rpc {
+    /// UDP address that is served.
+    pub(crate) addr: SocketAddr,
+    /// Where others reach it, `HOST:PORT`; empty: as given when it joined.
+    pub(crate) advertise: Vec<String>,
+    /// Largest UDP payload that is tried, bytes.
+    pub(crate) mtu_cap: u16,
+}
+
+/// Where this process stands: its failure domains. Unused by `stele dev`.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Place {
+    /// Name an operator knows the node by; empty: its first address.
+    pub(crate) name: String,
+    pub(crate) zone: String,
+    pub(crate) rack: String,
+}
+
+/// What a storage node has. Unused by `stele dev`.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Storage {
+    /// One directory per drive, each on a device of its own.
+    pub(crate) drives: Vec<PathBuf>,
 }
 
 /// The root credentials. Without them a pair is made once and kept in the data directory.
@@ -102,12 +135,22 @@ impl Default for Config {
             s3_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)),
             admin_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 9001)),
             region: "us-east-1".into(),
+            rpc: Rpc::default(),
+            place: Place::default(),
+            storage: Storage::default(),
             root: Root::default(),
             memory: Memory::default(),
             gc: Gc::default(),
             log: Log::default(),
             bench: Bench::default(),
         }
+    }
+}
+
+impl Default for Rpc {
+    fn default() -> Self {
+        let mtu_cap = stele_rpc::quic::config::QuicConfig::default().mtu_cap;
+        Self { addr: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9100)), advertise: Vec::new(), mtu_cap }
     }
 }
 

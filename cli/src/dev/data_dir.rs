@@ -157,7 +157,11 @@ impl DataDir {
     }
 }
 
-fn configured_keys(configured: &Root) -> anyhow::Result<Option<RootKeys>> {
+/// The root credentials of the configuration; `None` if it has none.
+///
+/// # Errors
+/// If a file can't be read, or everyone may read it.
+pub(crate) fn configured_keys(configured: &Root) -> anyhow::Result<Option<RootKeys>> {
     let Some(access_key) = configured.access_key.clone() else { return Ok(None) };
     let secret_key = match (&configured.secret_key, &configured.secret_key_file) {
         (Some(secret), _) => secret.clone(),
@@ -170,10 +174,14 @@ fn configured_keys(configured: &Root) -> anyhow::Result<Option<RootKeys>> {
     Ok(Some(RootKeys { access_key, secret_key }))
 }
 
+/// The secret in a file, without the end of its line.
+///
+/// # Errors
+/// If it can't be read, or everyone may read it.
 #[expect(clippy::disallowed_methods, reason = "a secret's file is no data of ours")]
-fn secret_from(path: &Path) -> anyhow::Result<String> {
+pub(crate) fn secret_from(path: &Path) -> anyhow::Result<String> {
     use std::os::unix::fs::PermissionsExt as _;
-    let what = || format!("root.secret_key_file {}", path.display());
+    let what = || format!("secret file {}", path.display());
     let mode = std::fs::metadata(path).with_context(what)?.permissions().mode();
     if mode & 0o007 != 0 {
         bail!("{} may be read by everyone; run chmod o-rwx on it", path.display());

@@ -91,7 +91,7 @@ pub(crate) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-async fn listen(addr: SocketAddr, flag: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+pub(crate) async fn listen(addr: SocketAddr, flag: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let bound = TcpListener::bind(addr).await;
     let listener = bound.with_context(|| format!("listening on {addr}; choose another address with {flag}"))?;
     let addr = listener.local_addr()?;
@@ -102,8 +102,9 @@ fn show(store: &Store) -> (View, Metrics) {
     let view = View {
         meta: store.meta_client.clone(),
         storage: store.storage_client.clone(),
-        node: Store::storage_id(),
-        gateway: Arc::clone(&store.gateway),
+        storage_nodes: vec![Store::storage_id()],
+        gateway: Some(Arc::clone(&store.gateway)),
+        wire: None,
     };
     let metrics = Metrics::new(|registry| {
         store.metadata.metrics().register(registry);

@@ -107,7 +107,7 @@ impl Store {
             meta: self.meta_client.clone(),
             id: STORAGE,
             node: Arc::clone(&self.storage),
-            gateway: Arc::clone(&self.gateway),
+            gateway: Some(Arc::clone(&self.gateway)),
         };
         self.background.push(tokio::spawn(watch.run()));
         let sweep = SweepConfig { grace: config.gc.grace.duration(), ..SweepConfig::default() };
@@ -140,7 +140,7 @@ impl Store {
     }
 }
 
-fn gateway_config(config: &Config) -> anyhow::Result<GatewayConfig> {
+pub(crate) fn gateway_config(config: &Config) -> anyhow::Result<GatewayConfig> {
     let memory = &config.memory;
     Ok(GatewayConfig {
         memory_bytes: memory.budget.0.saturating_sub(memory.cache.0),
@@ -188,7 +188,7 @@ async fn tell_states(meta: &MetaClient, map: &ClusterMap, storage: &StorageNode)
     Ok(())
 }
 
-fn tell_sweep(outcome: Result<SweepReport, RpcError>) {
+pub(crate) fn tell_sweep(outcome: Result<SweepReport, RpcError>) {
     let report = match outcome {
         Ok(report) => report,
         Err(error) => return tracing::warn!(%error, "sweep not run; the next one tries again"),
@@ -200,7 +200,7 @@ fn tell_sweep(outcome: Result<SweepReport, RpcError>) {
     tracing::info!(fence = %report.fence, examined, condemned, deleted, pardoned, refused, "sweep");
 }
 
-fn slowed(specs: Vec<DriveSpec>, sync_latency: Duration) -> Vec<DriveSpec> {
+pub(crate) fn slowed(specs: Vec<DriveSpec>, sync_latency: Duration) -> Vec<DriveSpec> {
     if sync_latency.is_zero() {
         return specs;
     }

@@ -49,7 +49,8 @@ pub(crate) struct DriveWatch {
     pub(crate) meta: MetaClient,
     pub(crate) id: NodeId,
     pub(crate) node: Arc<StorageNode>,
-    pub(crate) gateway: Arc<Gateway>,
+    /// A gateway in the same process, told at once.
+    pub(crate) gateway: Option<Arc<Gateway>>,
 }
 
 impl DriveWatch {
@@ -75,7 +76,8 @@ impl DriveWatch {
     }
 
     async fn tell_gateway(&self) {
-        if let Err(error) = self.gateway.refresh_map().await {
+        let Some(gateway) = &self.gateway else { return };
+        if let Err(error) = gateway.refresh_map().await {
             tracing::warn!(%error, "the gateway did not get the new map; it asks again by itself");
         }
     }
@@ -136,7 +138,11 @@ pub(crate) async fn cluster_map(meta: &MetaClient) -> Result<ClusterMap, RpcErro
     Ok(newer_map(meta, MapEpoch(0)).await?.unwrap_or_default())
 }
 
-async fn newer_map(meta: &MetaClient, known: MapEpoch) -> Result<Option<ClusterMap>, RpcError> {
+/// The cluster map, if it is not the known one.
+///
+/// # Errors
+/// If the metadata service did not answer.
+pub(crate) async fn newer_map(meta: &MetaClient, known: MapEpoch) -> Result<Option<ClusterMap>, RpcError> {
     match meta.call(MetaRequest::ClusterMap { known }, TIMEOUT).await? {
         MetaReply::ClusterMap(map) => Ok(map.map(|map| *map)),
         _ => Err(unexpected("to ClusterMap")),

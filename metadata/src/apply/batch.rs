@@ -22,6 +22,9 @@ pub struct ApplyOptions {
     /// Sabotage: forget every reply at once.
     #[cfg(feature = "sabotage")]
     pub no_replies: bool,
+    /// Sabotage: accept writes planned with an old row of their bucket.
+    #[cfg(feature = "sabotage")]
+    pub stale_bucket_configuration_accepted: bool,
 }
 
 impl ApplyOptions {
@@ -150,6 +153,13 @@ impl<'a> Batch<'a> {
         let row: Option<BucketRow> = load(self.rows, &keyspace::bucket(id))?;
         self.buckets.insert(id, row.clone());
         Ok(row)
+    }
+
+    /// Sabotage: a deleted bucket as the writer still knows it, in memory only.
+    #[cfg(feature = "sabotage")]
+    pub(crate) fn recall_bucket(&mut self, row: BucketRow) -> BucketRow {
+        self.buckets.insert(row.id, Some(row.clone()));
+        row
     }
 
     pub(crate) fn put_bucket(&mut self, row: &BucketRow) -> KvResult<()> {

@@ -3,6 +3,8 @@
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::WriteGuard;
 use stele_types::limits::KEY_BYTES_MAX;
+#[cfg(feature = "sabotage")]
+use stele_types::object::Versioning;
 use stele_types::object::{BucketRow, ETag, Precondition};
 
 use super::{Batch, Outcome, refuse};
@@ -10,17 +12,7 @@ use super::{Batch, Outcome, refuse};
 impl Batch<'_> {
     /// The bucket of a write whose lease, range, configuration and epoch still hold.
     pub(crate) fn admit(&mut self, guard: &WriteGuard) -> Outcome<BucketRow> {
-        let Some(bucket) = self.bucket(guard.range.bucket)? else {
-            return refuse(Code::NoSuchBucket, format!("bucket {} does not exist", guard.range.bucket));
-        };
-        if bucket.range != guard.range.range || bucket.range_epoch != guard.range.epoch {
-            let detail = format!("the range of bucket {} moved: read the bucket again, then retry", bucket.name);
-            return refuse(Code::StaleRange, detail);
-        }
-        if bucket.config_epoch != guard.config_epoch {
-            let detail = format!("the configuration of bucket {} changed: read it again, then retry", bucket.name);
-            return refuse(Code::StaleConfig, detail);
-        }
+        let bucket = self.admit_bucket(guard)?;
         if guard.start_epoch <= self.root.fence && !self.options.accepts_fenced() {
             let detail = format!(
                 "start epoch {} is at or below the fence {}: begin the write anew",
@@ -34,6 +26,45 @@ impl Batch<'_> {
             return refuse(Code::Malformed, detail);
         }
         Ok(bucket)
+    }
+
+    /// The bucket, if it is as it was when the write was planned. Ids of buckets are not reused, so a
+    /// write planned for a deleted bucket never lands in its successor of the same name.
+    fn admit_bucket(&mut self, guard: &WriteGuard) -> Outcome<BucketRow> {
+        let found = self.bucket(guard.range.bucket)?;
+        #[cfg(feature = "sabotage")]
+        if self.options.stale_bucket_configuration_accepted {
+            return Ok(self.as_planned(found, guard));
+        }
+        let Some(bucket) = found else {
+            return refuse(Code::NoSuchBucket, format!("bucket {} does not exist", guard.range.bucket));
+        };
+        if bucket.range != guard.range.range || bucket.range_epoch != guard.range.epoch {
+            let detail = format!("the range of bucket {} moved: read the bucket again, then retry", bucket.name);
+            return refuse(Code::StaleRange, detail);
+        }
+        if bucket.config_epoch != guard.config_epoch {
+            let detail = format!("the configuration of bucket {} changed: read it again, then retry", bucket.name);
+            return refuse(Code::StaleConfig, detail);
+        }
+        Ok(bucket)
+    }
+
+    /// Sabotage: whatever became of the bucket, the write goes where it was planned to.
+    #[cfg(feature = "sabotage")]
+    fn as_planned(&mut self, found: Option<BucketRow>, guard: &WriteGuard) -> BucketRow {
+        found.unwrap_or_else(|| {
+            self.recall_bucket(BucketRow {
+                id: guard.range.bucket,
+                name: format!("deleted bucket {}", guard.range.bucket),
+                created: 0,
+                config_epoch: guard.config_epoch,
+                range: guard.range.range,
+                range_epoch: guard.range.epoch,
+                versioning: Versioning::Unset,
+                owner: String::new(),
+            })
+        })
     }
 }
 

@@ -418,6 +418,38 @@ fn cluster_map() {
     }
 }
 
+/// A writer that planned with the first bucket "b" commits after that was deleted and created again. It
+/// does what a gateway does: refused, it reads the bucket again and repeats. Returns whether the
+/// acknowledged key is in the bucket that exists.
+fn stale_plan_lands_in_the_present_bucket(m: &mut Machine) -> bool {
+    let planned = m.bucket("b");
+    m.run(Command::DeleteBucket { name: "b".into() }).unwrap();
+    let present = m.bucket("b");
+    let put = m.draws.put(guard(planned, 1), "k");
+    if let Err(refused) = m.put_as(put) {
+        assert_eq!(refused.code, Code::NoSuchBucket);
+        m.put(present, "k");
+    }
+    m.read(&MetaRequest::Resolve { range: range(present), key: "k".into(), version: VersionSelector::Current }).is_ok()
+}
+
+#[test]
+fn a_plan_for_a_deleted_bucket_is_refused() {
+    assert!(stale_plan_lands_in_the_present_bucket(&mut Machine::new()));
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+fn accepting_stale_configuration_loses_acknowledged_writes() {
+    let mut m = Machine::new();
+    m.options.stale_bucket_configuration_accepted = true;
+    assert!(!stale_plan_lands_in_the_present_bucket(&mut m));
+    let b = m.bucket("c");
+    let mut put = m.draws.put(guard(b, 1), "k");
+    put.guard.config_epoch.0 = 9;
+    assert!(m.put_as(put).is_ok(), "an old configuration epoch of a bucket that exists, too");
+}
+
 #[cfg(feature = "sabotage")]
 #[test]
 fn sabotages_break_what_they_say() {

@@ -17,6 +17,15 @@ struct Reading {
     at_micros: u64,
 }
 
+/// Why a leader may not propose.
+#[derive(Debug)]
+pub(crate) struct ClockError {
+    /// Its clock is known to be off: another voter should lead. Otherwise too little is known yet.
+    pub(crate) off: bool,
+    /// What the caller is told.
+    pub(crate) error: RpcError,
+}
+
 /// The clocks of this node and its peers.
 #[derive(Debug)]
 pub(crate) struct PeerClocks {
@@ -39,12 +48,19 @@ impl PeerClocks {
         self.readings.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, reading);
     }
 
+    /// Microseconds since any peer answered; `None` if none ever did.
+    pub(crate) fn unheard_micros(&self) -> Option<u64> {
+        let readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = readings.values().map(|reading| reading.at_micros).max()?;
+        Some(self.clock.monotonic_micros().saturating_sub(last))
+    }
+
     /// Whether `node` may propose at `now`.
     ///
     /// # Errors
     /// `Unreachable`, so that the command certainly had no effect: its clock is off, or a majority's
     /// clocks are not known yet.
-    pub(crate) fn check(&self, node: u64, now: UnixMillis, voters: &[u64]) -> Result<(), RpcError> {
+    pub(crate) fn check(&self, node: u64, now: UnixMillis, voters: &[u64]) -> Result<(), ClockError> {
         if voters == [node] {
             return Ok(());
         }
@@ -63,7 +79,7 @@ impl PeerClocks {
                 voters.len() - clocks.len(),
                 voters.len()
             );
-            return Err(RpcError::new(Code::Unreachable, detail));
+            return Err(ClockError { off: false, error: RpcError::new(Code::Unreachable, detail) });
         }
         let skew = skew_from_median(now, &mut clocks);
         if skew > CLOCK_SKEW_MAX_MS {
@@ -71,7 +87,7 @@ impl PeerClocks {
                 "the clock of node {node}, which leads, is {skew} ms from its voters' median, at most \
                  {CLOCK_SKEW_MAX_MS} ms are allowed: set the clocks of the metadata nodes"
             );
-            return Err(RpcError::new(Code::Unreachable, detail));
+            return Err(ClockError { off: true, error: RpcError::new(Code::Unreachable, detail) });
         }
         Ok(())
     }
@@ -105,13 +121,14 @@ mod tests {
     fn a_leader_far_from_the_median_proposes_nothing() {
         let clocks = PeerClocks::new(Arc::new(Still));
         assert!(clocks.check(1, 100_000, &[1]).is_ok(), "alone there is nothing to compare with");
-        assert!(clocks.check(1, 100_000, &[1, 2, 3]).is_err(), "no peer was heard of");
+        assert!(!clocks.check(1, 100_000, &[1, 2, 3]).unwrap_err().off, "no peer was heard of");
         clocks.note(2, 101_000);
         assert!(clocks.check(1, 100_000, &[1, 2, 3]).is_ok());
         clocks.note(3, 900_000);
         assert!(clocks.check(1, 100_000, &[1, 2, 3]).is_ok(), "one wrong peer does not matter");
         clocks.note(2, 102_001);
-        let error = clocks.check(1, 100_000, &[1, 2, 3]).unwrap_err();
+        let ClockError { off, error } = clocks.check(1, 100_000, &[1, 2, 3]).unwrap_err();
+        assert!(off);
         assert_eq!(error.code, Code::Unreachable);
         assert!(error.detail.contains("2001 ms"), "{error}");
         clocks.note(2, 97_999);

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::log_store::{LogCloser, OpenedLog};
 use super::log_writer::{Fatal, LogCounts};
-use super::network::{Peers, decode, encode};
+use super::network::{PROBE_LEASES, Peers, decode, encode};
 use super::receiver::Receiver;
 use super::state_machine::StateMachine;
 use super::types::{Applied, Member, Proposal, TypeConfig};
@@ -76,6 +76,8 @@ fn config(timing: RaftTiming, log_kept: u64) -> Config {
         election_timeout_min: timing.election_min_ms,
         election_timeout_max: timing.election_max_ms,
         enable_pre_vote: Some(true),
+        // A leader that is heard but hears nobody falls silent, so that the others elect another one.
+        quorum_loss_probe_interval: Some(timing.election_max_ms * PROBE_LEASES),
         // With rows synced lazily, a leader that resumed without an election could serve old state.
         enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::Never,
@@ -157,7 +159,12 @@ impl Group {
         let time = self.peers.clocks.now();
         if self.raft.is_leader() {
             let voters: Vec<u64> = self.raft.voter_ids().collect();
-            self.peers.clocks.check(self.node, time, &voters)?;
+            if let Err(refusal) = self.peers.clocks.check(self.node, time, &voters) {
+                if refusal.off {
+                    self.step_aside().await;
+                }
+                return Err(refusal.error);
+            }
         }
         match self.raft.client_write(Proposal { time, envelope }).await {
             Ok(response) => match response.data {
@@ -240,14 +247,26 @@ impl Group {
         refused(text)
     }
 
+    /// The other voter whose log is nearest to ours.
+    fn heir(&self) -> Option<u64> {
+        let replication = self.raft.metrics().borrow_watched().replication.clone().unwrap_or_default();
+        let others = self.raft.voter_ids().filter(|voter| *voter != self.node);
+        others.max_by_key(|voter| replication.get(voter).copied().flatten())
+    }
+
+    /// A leader whose clock is wrong can propose nothing; a voter of the majority can.
+    async fn step_aside(&self) {
+        let Some(heir) = self.heir() else { return };
+        tracing::warn!(heir, "the clock of this leader is wrong: leadership is handed over");
+        if let Err(error) = self.raft.trigger().transfer_leader(heir).await {
+            tracing::warn!(%error, "leadership could not be handed over");
+        }
+    }
+
     /// Gives leadership to the voter whose log is nearest to ours; returns who leads. `None`: this node
     /// did not lead, or is the only voter.
     pub(crate) async fn hand_over(&self, timeout: Duration) -> io::Result<Option<u64>> {
-        let metrics = self.raft.metrics();
-        let replication = metrics.borrow_watched().replication.clone().unwrap_or_default();
-        let others = self.raft.voter_ids().filter(|voter| *voter != self.node);
-        let heir = others.max_by_key(|voter| replication.get(voter).copied().flatten());
-        let Some(heir) = heir.filter(|_| self.raft.is_leader()) else { return Ok(None) };
+        let Some(heir) = self.heir().filter(|_| self.raft.is_leader()) else { return Ok(None) };
         self.raft.trigger().transfer_leader(heir).await.map_err(stopped("handing over"))?;
         let waiting = self.raft.wait(Some(timeout));
         let changed = waiting
@@ -282,9 +301,13 @@ impl Group {
     /// # Errors
     /// `NotLeader`, with the node that leads if it is known.
     pub(crate) fn leading(&self) -> Result<u64, RpcError> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        if self.raft.is_leader() { Ok(metrics.current_term) } else { Err(not_leader(metrics.current_leader)) }
+        // One look: to look again while the first is held waits for ever once raft wants to write between them.
+        let (leads, term, leader) = {
+            let metrics = self.raft.metrics();
+            let now = metrics.borrow_watched();
+            (now.state.is_leader(), now.current_term, now.current_leader)
+        };
+        if leads { Ok(term) } else { Err(not_leader(leader)) }
     }
 
     /// Nodes that vote.

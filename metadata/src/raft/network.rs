@@ -40,6 +40,9 @@ const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// Pause before a frame is sent again.
 const FRAME_PAUSE: Duration = Duration::from_millis(100);
 
+/// Length of the silence of a leader that hears nobody, in leases: an election takes two at most.
+pub(super) const PROBE_LEASES: u64 = 4;
+
 /// Makes clients of peers.
 #[derive(Clone, Debug)]
 pub(crate) struct Peers {
@@ -50,6 +53,8 @@ pub(crate) struct Peers {
     /// Deadline of one call.
     pub(crate) call_timeout: Duration,
     pub(crate) executor: Executor,
+    /// How long followers stay loyal to a leader that they hear.
+    pub(crate) lease: Duration,
 }
 
 /// One peer.
@@ -76,6 +81,18 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RpcError> {
 }
 
 impl Peers {
+    /// Whether a leader must not send entries now. One that is heard but hears nobody would keep its followers
+    /// loyal for ever, as what it could not deliver is sent again and again. So it falls silent long enough for
+    /// an election, then tries for as long.
+    fn keeps_silent(&self) -> bool {
+        let lease = u64::try_from(self.lease.as_micros()).unwrap_or(u64::MAX);
+        let Some(unheard) = self.clocks.unheard_micros().and_then(|unheard| unheard.checked_sub(lease)) else {
+            return false;
+        };
+        let phase = lease.saturating_mul(PROBE_LEASES).max(1);
+        (unheard / phase).is_multiple_of(2)
+    }
+
     pub(crate) fn peer(&self, target: u64, incarnation: u64) -> Peer {
         Peer { peers: self.clone(), target, incarnation }
     }
@@ -102,7 +119,9 @@ impl Peer {
                 clocks.note(self.target, reply.clock);
                 Ok((reply, response.body))
             }
-            Reply::Meta(_) | Reply::Storage(_) => Err(unexpected("another service's reply to a raft message")),
+            Reply::Meta(_) | Reply::Storage(_) | Reply::Renewed { .. } => {
+                Err(unexpected("another service's reply to a raft message"))
+            }
         }
     }
 
@@ -189,6 +208,9 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        if self.peers.keeps_silent() {
+            return Err(Unreachable::from_string("no voter answers: silent, so that another one may lead").into());
+        }
         self.unary(RaftKind::Append, &rpc).await
     }
 

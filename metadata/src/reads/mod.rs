@@ -75,7 +75,7 @@ pub(crate) fn answer(rows: &dyn KvRead, request: &MetaRequest) -> ReadResult<Met
         }
         MetaRequest::Status => Ok(MetaReply::Status(Box::new(status(rows)?))),
         MetaRequest::JoinTokens => Ok(MetaReply::JoinTokens(join_tokens(rows)?)),
-        MetaRequest::Command(_) | MetaRequest::Heartbeat(_) | MetaRequest::Liveness => {
+        MetaRequest::Command(_) | MetaRequest::Heartbeat(_) | MetaRequest::Liveness | MetaRequest::Peers => {
             refuse(Code::Malformed, "this is not a read of rows")
         }
     }

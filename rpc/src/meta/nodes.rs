@@ -10,7 +10,7 @@ use stele_types::seam::UnixMillis;
 pub struct NewNode {
     /// What it wants to be; must be what its token says.
     pub role: Role,
-    /// SHA-256 of the public key in its certificate (SubjectPublicKeyInfo, DER).
+    /// SHA-256 of its public key (the bits of the key alone).
     pub key: [u8; 32],
     /// Name an operator knows it by.
     pub name: String,

@@ -4,33 +4,94 @@ use std::sync::Arc;
 
 use stele_types::role::Role;
 
+use crate::meta::{Command, MetaRequest};
 use crate::storage::StorageRequest;
 use crate::transport::Message;
 
 /// Decides whether a peer of this role may ask this.
 pub type Authorizer = Arc<dyn Fn(Role, &Message) -> bool + Send + Sync>;
 
-/// What each role needs, and no more: gateways write and read shards but never sweep, the anchor speaks
-/// to metadata only, an operator's command line looks at drives but does not change what is on them.
+/// What each role needs, and no more: gateways write and read shards but never sweep, storage nodes tell of
+/// their drives but touch no object, the anchor speaks to metadata only, an operator's command line looks at
+/// drives but does not change what is on them.
 pub fn by_role(role: Role, message: &Message) -> bool {
-    let storage = match message {
-        Message::Meta(_) => return true,
-        Message::Raft(_) => return role == Role::Metadata,
-        Message::Storage(storage) => storage,
-    };
+    match message {
+        Message::Meta(MetaRequest::Command(envelope)) => commands(role, &envelope.command),
+        Message::Meta(_) => true,
+        Message::Raft(_) => role == Role::Metadata,
+        Message::Renew(_) => role != Role::Admin,
+        Message::Storage(storage) => stores(role, storage),
+    }
+}
+
+fn stores(role: Role, request: &StorageRequest) -> bool {
     let sweeps = matches!(
-        storage,
+        request,
         StorageRequest::Condemn { .. } | StorageRequest::Pardon { .. } | StorageRequest::Delete { .. }
     );
     match role {
         Role::StorageNode | Role::Metadata => true,
         Role::S3Gateway => !sweeps,
         Role::Anchor => false,
-        Role::Admin => !sweeps && !matches!(storage, StorageRequest::StoreShard { .. }),
+        Role::Admin => !sweeps && !matches!(request, StorageRequest::StoreShard { .. }),
+    }
+}
+
+fn commands(role: Role, command: &Command) -> bool {
+    let operator = matches!(
+        command,
+        Command::InitCluster { .. }
+            | Command::CreateJoinToken { .. }
+            | Command::RevokeJoinToken { .. }
+            | Command::RedeemJoinToken { .. }
+            | Command::SetNodeState { .. }
+            | Command::PlanPlacement { .. }
+    );
+    let registers = matches!(command, Command::RegisterNode { .. });
+    match role {
+        Role::Admin | Role::Metadata => true,
+        Role::StorageNode => registers || matches!(command, Command::SetDriveState { .. }),
+        Role::S3Gateway => !operator && !matches!(command, Command::SetDriveState { .. }),
+        Role::Anchor => registers,
     }
 }
 
 /// [`by_role`] as an [`Authorizer`].
 pub fn standard() -> Authorizer {
     Arc::new(by_role)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::CommandEnvelope;
+    use stele_types::ids::{CommandSequence, DriveId, NodeId};
+    use stele_types::map::{DriveState, NodeState};
+
+    fn command(command: Command) -> Message {
+        let sequence = CommandSequence(0);
+        let envelope =
+            CommandEnvelope { lease: None, sequence, lowest_open: sequence, origin: Default::default(), command };
+        Message::Meta(MetaRequest::Command(Box::new(envelope)))
+    }
+
+    /// Roles that may ask it.
+    fn allowed(message: &Message) -> Vec<Role> {
+        Role::ALL.into_iter().filter(|role| by_role(*role, message)).collect()
+    }
+
+    #[test]
+    fn each_role_may_do_what_it_needs() {
+        use Role::{Admin, Anchor, Metadata, S3Gateway, StorageNode};
+        assert_eq!(allowed(&command(Command::PlanPlacement { scheme: None })), [Metadata, Admin]);
+        let state = Command::SetNodeState { node: NodeId(1), state: NodeState::Removed };
+        assert_eq!(allowed(&command(state)), [Metadata, Admin]);
+        let drive = DriveId::from_bytes([1; 16]);
+        let state = Command::SetDriveState { drive, state: DriveState::Failed, reason: String::new() };
+        assert_eq!(allowed(&command(state)), [Metadata, StorageNode, Admin]);
+        assert_eq!(allowed(&command(Command::CreateBucket { name: "b".into() })), [Metadata, S3Gateway, Admin]);
+        assert_eq!(allowed(&Message::Meta(MetaRequest::Liveness)), Role::ALL);
+        assert_eq!(allowed(&Message::Renew(bytes::Bytes::new())), [Metadata, StorageNode, S3Gateway, Anchor]);
+        assert_eq!(allowed(&Message::Storage(StorageRequest::Drives)), [Metadata, StorageNode, S3Gateway, Admin]);
+    }
 }

@@ -229,6 +229,7 @@ const fn kind(message: &crate::transport::Message) -> &'static str {
         crate::transport::Message::Meta(_) => "metadata request",
         crate::transport::Message::Storage(_) => "storage request",
         crate::transport::Message::Raft(_) => "raft message",
+        crate::transport::Message::Renew(_) => "request for a certificate",
     }
 }
 

@@ -133,12 +133,7 @@ impl ClusterCa {
         if identity.cluster != self.cluster {
             return Err(TlsError::Mismatch("the certificate asked for is of another cluster"));
         }
-        let bad = |problem: String| TlsError::Certificate { what: "certificate request", problem };
-        let request = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))
-            .map_err(|e| bad(e.to_string()))?;
-        if *request.public_key.algorithm() != PKCS_ECDSA_P256_SHA256 {
-            return Err(bad("its key is not ECDSA P-256".to_owned()));
-        }
+        let request = parse_request(request)?;
         let mut params = params(&format!("{} {}", identity.role, identity.node), &identity.to_string(), rng)?;
         validity.apply(&mut params)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -149,9 +144,36 @@ impl ClusterCa {
     }
 }
 
+fn parse_request(request: &[u8]) -> Result<CertificateSigningRequestParams, TlsError> {
+    let bad = |problem: String| TlsError::Certificate { what: "certificate request", problem };
+    let request = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))
+        .map_err(|e| bad(e.to_string()))?;
+    if *request.public_key.algorithm() != PKCS_ECDSA_P256_SHA256 {
+        return Err(bad("its key is not ECDSA P-256".to_owned()));
+    }
+    Ok(request)
+}
+
+/// SHA-256 of the public key in a signing request (DER), as [`ClusterCa::issue`] takes it.
+///
+/// # Errors
+/// [`TlsError::Certificate`] if the request is not one, or its signature is wrong.
+pub fn key_hash(request: &[u8]) -> Result<[u8; 32], TlsError> {
+    Ok(Sha256::digest(parse_request(request)?.public_key.der_bytes()).into())
+}
+
 /// SHA-256 of a certificate.
 pub fn fingerprint(certificate: &CertificateDer<'_>) -> CaFingerprint {
     Sha256::digest(certificate.as_ref()).into()
+}
+
+/// [`fingerprint`] of the first certificate in a text.
+///
+/// # Errors
+/// [`TlsError::Pem`].
+pub fn fingerprint_of_pem(pem: &str) -> Result<CaFingerprint, TlsError> {
+    let bad = |e: rustls::pki_types::pem::Error| TlsError::Pem { what: "CA certificate", problem: e.to_string() };
+    CertificateDer::from_pem_slice(pem.as_bytes()).map(|certificate| fingerprint(&certificate)).map_err(bad)
 }
 
 /// A node's key before it has a certificate.

@@ -6,6 +6,7 @@ mod both;
 mod group;
 mod join;
 mod limits;
+mod meta_client;
 mod paths;
 mod service;
 mod trust;

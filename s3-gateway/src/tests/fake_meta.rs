@@ -30,6 +30,7 @@ struct State {
     replies: BTreeMap<(u64, u64), Result<MetaReply, RpcError>>,
     applied: u64,
     lose_replies: u64,
+    unreachable: bool,
     buckets: BTreeMap<String, BucketRow>,
     versions: BTreeMap<(BucketId, String), Version>,
     packs: BTreeMap<PackId, PackRow>,
@@ -60,12 +61,31 @@ impl FakeMeta {
         self.state.lock().unwrap().lose_replies = n;
     }
 
+    /// Every request is lost on its way, or none.
+    pub(super) fn set_unreachable(&self, unreachable: bool) {
+        self.state.lock().unwrap().unreachable = unreachable;
+    }
+
     pub(super) fn expire_leases(&self) {
         self.state.lock().unwrap().leases.clear();
     }
 
     pub(super) fn fence_all(&self) {
         self.state.lock().unwrap().fence = 1;
+    }
+
+    pub(super) fn set_map(&self, map: ClusterMap) {
+        self.state.lock().unwrap().map = map;
+    }
+
+    pub(super) fn set_map_epoch(&self, epoch: u64) {
+        self.state.lock().unwrap().map.epoch.0 = epoch;
+    }
+
+    /// Fences every epoch that was given out so far.
+    pub(super) fn raise_fence(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.fence = state.epoch.max(state.fence + 1);
     }
 
     pub(super) fn set_epoch(&self, epoch: u64) {
@@ -346,10 +366,13 @@ impl Service for FakeMeta {
         // A real one waits for its log.
         tokio::task::yield_now().await;
         let mut state = self.state.lock().unwrap();
+        if state.unreachable {
+            return err(Code::Unreachable);
+        }
         let reply = match request.message {
             Message::Meta(MetaRequest::Command(envelope)) => state.command(*envelope)?,
             Message::Meta(read) => state.read(read)?,
-            Message::Storage(_) | Message::Raft(_) => return err(Code::Malformed),
+            Message::Storage(_) | Message::Raft(_) | Message::Renew(_) => return err(Code::Malformed),
         };
         Ok(Response { reply: Reply::Meta(reply), body: bytes::Bytes::new() })
     }

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::storage::{StorageReply, StorageRequest};
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
-use stele_types::ids::{DriveId, NodeId, PackId};
+use stele_types::ids::{DriveId, NodeId, PackId, PgId};
+use stele_types::map::PgRow;
 
 type ShardKey = (DriveId, PackId, u32, u8);
 
@@ -20,17 +21,56 @@ struct State {
     full: BTreeSet<DriveId>,
     lying: BTreeSet<DriveId>,
     slow: BTreeMap<DriveId, Duration>,
+    hung: BTreeSet<NodeId>,
+    rows: BTreeMap<PgId, PgRow>,
+    /// Shard requests that each node got.
+    asked: BTreeMap<NodeId, u64>,
     writes: u64,
     reads: u64,
 }
 
-/// All drives of the cluster behind one service.
+/// All drives of the cluster behind one service, or one per node.
 #[derive(Default, Clone)]
 pub(super) struct FakeStorage {
     state: Arc<Mutex<State>>,
 }
 
+/// One node. It does not care which drives are its own.
+pub(super) struct FakeNode {
+    node: NodeId,
+    storage: FakeStorage,
+}
+
 impl FakeStorage {
+    pub(super) fn node(&self, node: NodeId) -> Arc<FakeNode> {
+        Arc::new(FakeNode { node, storage: self.clone() })
+    }
+
+    /// The node takes requests and answers none, as a stopped process does. Those under way end only
+    /// with their callers.
+    pub(super) fn hang(&self, node: NodeId) {
+        self.state.lock().unwrap().hung.insert(node);
+    }
+
+    pub(super) fn resume(&self, node: NodeId) {
+        self.state.lock().unwrap().hung.remove(&node);
+    }
+
+    /// Shard requests that a node got so far.
+    pub(super) fn asked(&self, node: NodeId) -> u64 {
+        self.state.lock().unwrap().asked.get(&node).copied().unwrap_or_default()
+    }
+
+    /// The nodes learn of a newer row of a PG.
+    pub(super) fn learn(&self, row: PgRow) {
+        self.state.lock().unwrap().rows.insert(row.id, row);
+    }
+
+    /// Drives that hold a shard of a pack.
+    pub(super) fn holders(&self, pack: PackId) -> BTreeSet<DriveId> {
+        self.state.lock().unwrap().shards.keys().filter(|key| key.1 == pack).map(|key| key.0).collect()
+    }
+
     pub(super) fn kill(&self, drive: DriveId) {
         self.state.lock().unwrap().dead.insert(drive);
     }
@@ -76,7 +116,11 @@ impl FakeStorage {
         let mut state = self.state.lock().unwrap();
         let gone = |drive| RpcError::new(Code::DriveFailed, format!("drive {drive} is dead"));
         match request {
-            StorageRequest::StoreShard { drive, pack, preimage, encoding, shard, .. } => {
+            StorageRequest::StoreShard { drive, pg, pack, preimage, encoding, shard } => {
+                if let Some(newer) = state.rows.get(&pg.pg).filter(|row| row.epoch > pg.epoch) {
+                    let newer_pg = Some(Box::new(newer.clone()));
+                    return Err(RpcError { newer_pg, ..RpcError::new(Code::StalePg, "an old row") });
+                }
                 if state.dead.contains(&drive) {
                     return Err(gone(drive));
                 }
@@ -109,6 +153,7 @@ impl FakeStorage {
                 }
                 Ok((StorageReply::Bytes, range))
             }
+            StorageRequest::Drives => Ok((StorageReply::Drives(Vec::new()), Bytes::new())),
             _ => Err(RpcError::new(Code::Malformed, "not faked")),
         }
     }
@@ -131,5 +176,22 @@ impl Service for FakeStorage {
         }
         let (reply, body) = self.answer(message, request.body)?;
         Ok(Response { reply: Reply::Storage(reply), body })
+    }
+}
+
+#[async_trait]
+impl Service for FakeNode {
+    async fn serve(&self, from: NodeId, request: Request) -> Result<Response, RpcError> {
+        let hung = {
+            let mut state = self.storage.state.lock().unwrap();
+            if !matches!(request.message, Message::Storage(StorageRequest::Drives)) {
+                *state.asked.entry(self.node).or_default() += 1;
+            }
+            state.hung.contains(&self.node)
+        };
+        if hung {
+            std::future::pending::<()>().await;
+        }
+        self.storage.serve(from, request).await
     }
 }

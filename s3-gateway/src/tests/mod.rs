@@ -4,7 +4,10 @@ mod fake_meta;
 mod fake_storage;
 mod faults;
 mod flows;
+mod hung;
 mod properties;
+mod several;
+mod stale;
 mod uploads;
 
 use std::sync::Arc;
@@ -68,6 +71,7 @@ fn noise(seed: u64, len: usize) -> Bytes {
 
 pub(crate) struct Cluster {
     pub(crate) gw: Arc<Gateway>,
+    network: Arc<MemoryNetwork>,
     meta: FakeMeta,
     storage: FakeStorage,
     drives: Vec<DriveId>,
@@ -77,10 +81,16 @@ fn drive(n: u8) -> DriveId {
     DriveId::from_bytes([n; 16])
 }
 
-fn map_of(scheme: &str, drives: u8) -> ClusterMap {
-    let row = |n| DriveRow {
+/// Node `n` of several.
+fn storage_node(n: u8) -> NodeId {
+    NodeId(100 + u64::from(n))
+}
+
+/// Drive n is on node n modulo `nodes`; with none, all are on [`STORAGE`].
+fn map_of(scheme: &str, drives: u8, nodes: u8) -> ClusterMap {
+    let row = |n: u8| DriveRow {
         id: drive(n),
-        node: STORAGE,
+        node: n.checked_rem(nodes).map_or(STORAGE, storage_node),
         name: format!("drive-{n}"),
         state: DriveState::Ok,
         reason: String::new(),
@@ -107,23 +117,34 @@ fn small_config() -> GatewayConfig {
 }
 
 async fn cluster_with(config: GatewayConfig, scheme: &str, drives: u8) -> Cluster {
+    cluster_on(config, scheme, drives, 0).await
+}
+
+async fn cluster_on(config: GatewayConfig, scheme: &str, drives: u8, nodes: u8) -> Cluster {
     let network = Arc::new(MemoryNetwork::default());
-    let meta = FakeMeta::new(map_of(scheme, drives));
+    let meta = FakeMeta::new(map_of(scheme, drives, nodes));
     let storage = FakeStorage::default();
     network.bind(META, Arc::new(meta.clone()));
     network.bind(STORAGE, Arc::new(storage.clone()));
-    let transport = Arc::new(network.transport(GATEWAY));
+    for n in 0..nodes {
+        network.bind(storage_node(n), storage.node(storage_node(n)));
+    }
+    let gw = start_gateway(&network, config, GATEWAY).await;
+    create_bucket(&gw, "b", Origin::default()).await.unwrap();
+    Cluster { gw, network, meta, storage, drives: (0..drives).map(drive).collect() }
+}
+
+async fn start_gateway(network: &Arc<MemoryNetwork>, config: GatewayConfig, node: NodeId) -> Arc<Gateway> {
+    let transport = Arc::new(network.transport(node));
     let deps = GatewayDeps {
-        node: GATEWAY,
+        node,
         meta: MetaClient::new(transport.clone(), META),
         storage: StorageClient::new(transport),
         clock: Arc::new(TokioClock(tokio::time::Instant::now())),
-        rng: Arc::new(SeededRng(AtomicU64::new(1))),
+        rng: Arc::new(SeededRng(AtomicU64::new(1 + ((node.0 - GATEWAY.0) << 32)))),
         cpu: Cpu::Inline,
     };
-    let gw = Gateway::start(config, deps).await.unwrap();
-    create_bucket(&gw, "b", Origin::default()).await.unwrap();
-    Cluster { gw, meta, storage, drives: (0..drives).map(drive).collect() }
+    Gateway::start(config, deps).await.unwrap()
 }
 
 pub(crate) async fn cluster() -> Cluster {
@@ -148,7 +169,27 @@ fn put_request(key: &str, body: BodyRequest) -> PutRequest {
     }
 }
 
+async fn read_all(gw: &Arc<Gateway>, request: GetRequest) -> Result<Bytes, GatewayError> {
+    let reply = get_object(gw, request).await?;
+    let mut bytes = Vec::new();
+    let mut body = reply.body;
+    while let Some(piece) = body.next().await {
+        match piece {
+            Ok(piece) => bytes.extend_from_slice(&piece),
+            Err(BodyError::Store(error)) => return Err(*error),
+            Err(BodyError::Incoming(error)) => panic!("{error}"),
+        }
+    }
+    assert_eq!(bytes.len() as u64, reply.head.range.len);
+    Ok(bytes.into())
+}
+
 impl Cluster {
+    /// Another gateway of the same cluster.
+    async fn another_gateway(&self, node: u64) -> Arc<Gateway> {
+        start_gateway(&self.network, self.gw.config.clone(), NodeId(node)).await
+    }
+
     async fn put(&self, key: &str, bytes: &Bytes) -> Result<PutReply, GatewayError> {
         put_object(&self.gw, put_request(key, body_in_pieces(bytes, 50_000))).await
     }
@@ -158,17 +199,6 @@ impl Cluster {
     }
 
     async fn get_range(&self, key: &str, range: Option<ByteRange>) -> Result<Bytes, GatewayError> {
-        let reply = get_object(&self.gw, GetRequest { range, ..GetRequest::current("b", key) }).await?;
-        let mut bytes = Vec::new();
-        let mut body = reply.body;
-        while let Some(piece) = body.next().await {
-            match piece {
-                Ok(piece) => bytes.extend_from_slice(&piece),
-                Err(BodyError::Store(error)) => return Err(*error),
-                Err(BodyError::Incoming(error)) => panic!("{error}"),
-            }
-        }
-        assert_eq!(bytes.len() as u64, reply.head.range.len);
-        Ok(bytes.into())
+        read_all(&self.gw, GetRequest { range, ..GetRequest::current("b", key) }).await
     }
 }

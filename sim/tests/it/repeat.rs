@@ -4,8 +4,8 @@ use stele_sim::run::{Options, run};
 
 #[test]
 fn same_seed_same_trace() {
-    for seed in [0, 3, 10] {
-        let options = Options { seed, sabotage: None, focus: None, keep_trace: true };
+    for (cluster, seed) in [(false, 0), (false, 3), (false, 10), (true, 0), (true, 3), (true, 5)] {
+        let options = Options { cluster, seed, sabotage: None, focus: None, keep_trace: true };
         let (first, second) = (run(&options).unwrap(), run(&options).unwrap());
         let differs = first.trace.iter().zip(&second.trace).position(|(a, b)| a != b);
         if let Some(at) = differs {
@@ -19,6 +19,7 @@ fn same_seed_same_trace() {
 
 #[test]
 fn other_seeds_give_other_runs() {
-    let hash = |seed| run(&Options { seed, sabotage: None, focus: None, keep_trace: false }).unwrap().hash;
+    let hash =
+        |seed| run(&Options { cluster: false, seed, sabotage: None, focus: None, keep_trace: false }).unwrap().hash;
     assert_ne!(hash(1), hash(2));
 }

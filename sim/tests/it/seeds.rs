@@ -5,16 +5,29 @@ use stele_sim::run::{Options, run};
 /// Seeds that every check of the project runs. More: `cargo run -p stele-sim -- --seeds 0..10000`.
 const SEEDS: std::ops::Range<u64> = 0..100;
 
+/// The same for clusters of several nodes of every kind.
+const CLUSTER_SEEDS: std::ops::Range<u64> = 0..50;
+
 #[test]
 fn promises_hold() {
+    hold(false, SEEDS, 5_000);
+}
+
+#[test]
+fn promises_hold_in_clusters() {
+    hold(true, CLUSTER_SEEDS, 2_500);
+}
+
+fn hold(cluster: bool, seeds: std::ops::Range<u64>, least: usize) {
     let mut operations = 0;
-    for seed in SEEDS {
-        let report = run(&Options { seed, sabotage: None, focus: None, keep_trace: false }).unwrap();
+    for seed in seeds {
+        let report = run(&Options { cluster, seed, sabotage: None, focus: None, keep_trace: false })
+            .expect("a run ends with a report");
         let tail = report.trace.iter().rev().take(40).rev().cloned().collect::<Vec<_>>().join("\n");
         assert!(report.findings.is_empty(), "seed {seed}: {:#?}\n{tail}", report.findings);
         assert_eq!(report.undecided, 0, "seed {seed}: a history is too large to judge");
         operations += report.operations;
     }
     // A workload that never gets through would pass everything.
-    assert!(operations > 5_000, "only {operations} operations in all runs");
+    assert!(operations > least, "only {operations} operations in all runs");
 }

@@ -14,28 +14,46 @@ fn malformed(text: impl Into<String>) -> RpcError {
 }
 
 /// The caller knows the PG as it is, and the drive is the slot of that shard.
+///
+/// An older row than this node's is refused, with the newer one. With a *newer* row the caller is ahead of
+/// this node. Then the store is taken if the row that this node knows gives the drive the same slot:
+///
+/// - Both rows look for the shard on this drive, so no reader misses it.
+/// - A slot moves away from a drive only at an epoch that every live member has acknowledged. This
+///   node has not acknowledged the one that the caller names, nor any later one, so whoever
+///   takes the slot over still has to ask here for what is held, and finds this shard.
+///
+/// In every other case this node can't tell whether the caller is right, so it fetches its map and
+/// the caller tries again: a PG that it does not know (after a restart it may have acknowledged an epoch
+/// that it does not remember), or a drive that only the newer row gives the slot.
 pub(super) fn placement(
     map: &ClusterMap,
     pg: PgRef,
     drive: DriveId,
     (encoding, shard): (&Encoding, u8),
+    accept_stale: bool,
 ) -> Result<(), RpcError> {
     let Some(row) = map.pg(pg.pg) else {
         let text = format!("PG {} is not in this node's map (epoch {}); refresh the map", pg.pg, map.epoch);
         return Err(RpcError::new(Code::StalePg, text));
     };
     if row.epoch > pg.epoch {
+        if accept_stale {
+            return Ok(());
+        }
         let text = format!("PG {} is at epoch {}, the request at {}; use the newer row", pg.pg, row.epoch, pg.epoch);
         return Err(RpcError { newer_pg: Some(Box::new(row.clone())), ..RpcError::new(Code::StalePg, text) });
     }
-    if row.epoch < pg.epoch {
-        let text = format!("this node knows PG {} at epoch {}, not yet {}; try again", pg.pg, row.epoch, pg.epoch);
-        return Err(RpcError::new(Code::StalePg, text));
-    }
     let slot = encoding.slots.get(usize::from(shard)).and_then(|slot| row.slots.get(usize::from(*slot)));
     match slot {
-        Some(slot) if slot.drive == drive || slot.incoming == Some(drive) => Ok(()),
-        Some(_) => Err(malformed(format!("drive {drive} is not the slot of shard {shard} in PG {}", pg.pg))),
+        Some(slot) if slot.drive == drive && slot.incoming.is_none() => Ok(()),
+        // While a slot moves, new packs go to `incoming` only: what `current` has is being copied.
+        Some(slot) if slot.incoming == Some(drive) => Ok(()),
+        _ if row.epoch < pg.epoch => {
+            let text = format!("this node knows PG {} at epoch {}, not yet {}; try again", pg.pg, row.epoch, pg.epoch);
+            Err(RpcError::new(Code::StalePg, text))
+        }
+        Some(_) => Err(malformed(format!("drive {drive} does not take shard {shard} in PG {}", pg.pg))),
         None => Err(malformed(format!("PG {} has no slot for shard {shard}", pg.pg))),
     }
 }

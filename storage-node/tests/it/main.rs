@@ -8,6 +8,7 @@ mod crash;
 mod faults;
 mod identity;
 mod node;
+mod pg_epoch;
 mod reclaim;
 mod sweep;
 mod world;

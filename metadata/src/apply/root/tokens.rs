@@ -56,7 +56,7 @@ impl Batch<'_> {
         let valid = |row: &TokenRow| row.secret_hash == secret_hash && row.expires > cx.now;
         let Some(mut row) = known.filter(valid) else { return refuse(Code::Forbidden, NOT_VALID) };
         if row.role != node.role {
-            let detail = format!("this join token is for a {}, not for a {}", row.role, node.role);
+            let detail = format!("this join token is for the role {}, not for {}", row.role, node.role);
             return refuse(Code::Forbidden, detail);
         }
         if let Some((id, key)) = row.used {

@@ -1,0 +1,289 @@
+//! The command line of a cluster: `stele cluster ...` and the roles.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use stele_types::ids::NodeId;
+use stele_types::role::Role;
+use stele_types::scheme::Scheme;
+use toml::Value;
+
+use super::operator::Operator;
+use super::{init, metadata, s3_gateway, storage_node};
+use crate::config::{Config, NodeFlags, Span, load_node};
+use crate::dev::data_dir::secret_from;
+use crate::real::{OsRng, RealClock};
+
+/// What every role takes.
+#[derive(Args)]
+pub(crate) struct RoleArgs {
+    #[command(flatten)]
+    flags: NodeFlags,
+    /// Token of `stele cluster token`; needed at the first start only.
+    #[arg(long, value_name = "TOKEN", env = "STELE_JOIN_TOKEN", hide_env_values = true)]
+    join: Option<String>,
+    /// File that holds the token.
+    #[arg(long, value_name = "FILE", conflicts_with = "join")]
+    join_file: Option<PathBuf>,
+    /// Print one JSON line on stdout once it serves, and nothing else.
+    #[arg(long)]
+    json: bool,
+}
+
+impl RoleArgs {
+    fn token(&self) -> anyhow::Result<Option<String>> {
+        let Some(path) = &self.join_file else { return Ok(self.join.clone()) };
+        // After the first start nobody needs it: it may be gone.
+        if !path.exists() {
+            return Ok(None);
+        }
+        secret_from(path).map(Some)
+    }
+}
+
+/// `stele storage-node`.
+#[derive(Args)]
+pub(crate) struct StorageArgs {
+    #[command(flatten)]
+    role: RoleArgs,
+    /// Directory of one drive, on a device of its own; may be repeated.
+    #[arg(long = "drive", value_name = "DIR")]
+    drives: Vec<PathBuf>,
+}
+
+/// `stele s3-gateway`.
+#[derive(Args)]
+pub(crate) struct GatewayArgs {
+    #[command(flatten)]
+    role: RoleArgs,
+    /// Where to serve S3 [default: 127.0.0.1:9000].
+    #[arg(long, value_name = "ADDR")]
+    s3_addr: Option<SocketAddr>,
+}
+
+/// `stele cluster`.
+#[derive(Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Found a cluster: writes its CA, its first metadata node and the admin file. Starts nothing.
+    Init {
+        /// Directory of the first metadata node.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Where other nodes will reach it; may be repeated.
+        #[arg(long, value_name = "HOST:PORT", required = true)]
+        advertise: Vec<String>,
+        /// Where the operator's papers go [default: admin.toml in the directory].
+        #[arg(long, value_name = "FILE")]
+        admin_file: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a join token for one node.
+    Token {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// What the node will be: metadata, storage-node or s3-gateway.
+        #[arg(long, value_name = "ROLE", value_parser = parse_role)]
+        role: Role,
+        /// How long it may be used.
+        #[arg(long, value_name = "TIME", default_value = "1h")]
+        ttl: Span,
+    },
+    /// List join tokens that may still be used.
+    Tokens {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Drop a join token.
+    Revoke {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Its id, as `tokens` prints it.
+        id: String,
+    },
+    /// Compute placement groups for the drives there are. Existing ones stay as they are.
+    Place {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Scheme, as rs-4-2 [default: by the number of nodes].
+        #[arg(long, value_name = "SCHEME")]
+        scheme: Option<Scheme>,
+        /// Wait until so many storage nodes are there.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        nodes: usize,
+    },
+    /// Show the cluster. Exit code 0: all well, 1: problems, 2: not serving.
+    Status {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Remove a node for good: a metadata node or gateway, or a storage node that holds no data.
+    Remove {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Its id, as `status` prints it.
+        node: u64,
+    },
+}
+
+/// How an operator is known.
+#[derive(Args)]
+pub(crate) struct AdminArgs {
+    /// The operator's papers, from `stele cluster init`.
+    #[arg(long, value_name = "FILE", env = "STELE_ADMIN_FILE")]
+    admin: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    let role = Role::parse(text).filter(|role| matches!(role, Role::Metadata | Role::StorageNode | Role::S3Gateway));
+    role.ok_or_else(|| "one of metadata, storage-node, s3-gateway".to_owned())
+}
+
+fn configuration(role: &RoleArgs, more: Vec<(&'static [&'static str], Value)>) -> anyhow::Result<Config> {
+    load_node(&role.flags, more, std::env::vars_os())
+}
+
+/// A role, ready to run.
+pub(crate) enum Process {
+    Metadata(RoleArgs),
+    Storage(StorageArgs),
+    Gateway(GatewayArgs),
+}
+
+impl Process {
+    /// Its configuration.
+    ///
+    /// # Errors
+    /// As [`load_node`].
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        match self {
+            Self::Metadata(args) => configuration(args, Vec::new()),
+            Self::Storage(args) => {
+                let text = |path: &PathBuf| path.to_str().map(Value::from).context("--drive is not UTF-8");
+                let drives = args.drives.iter().map(text).collect::<anyhow::Result<Vec<_>>>()?;
+                let some = (!drives.is_empty()).then_some((&["storage", "drives"] as &[_], Value::Array(drives)));
+                configuration(&args.role, some.into_iter().collect())
+            }
+            Self::Gateway(args) => {
+                let address = args.s3_addr.map(|addr| (&["s3_addr"] as &[_], Value::from(addr.to_string())));
+                configuration(&args.role, address.into_iter().collect())
+            }
+        }
+    }
+
+    /// Runs until a signal.
+    ///
+    /// # Errors
+    /// Says what can't be opened, or who refused this node.
+    pub(crate) async fn run(self, config: Config) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Metadata(args) => Box::pin(metadata::run(config, args.token()?, args.json)).await,
+            Self::Storage(args) => Box::pin(storage_node::run(config, args.role.token()?, args.role.json)).await,
+            Self::Gateway(args) => Box::pin(s3_gateway::run(config, args.role.token()?, args.role.json)).await,
+        }
+    }
+}
+
+impl ClusterCommand {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Says what the cluster or the machine refused.
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Init { data, advertise, admin_file, json } => {
+                let plan = init::Init { data: &data, advertise, admin_file };
+                let (cluster, file) = init::init(plan, &RealClock::new(), &OsRng).await?;
+                let shown = json!({ "cluster": cluster.to_string(), "node": 1, "admin_file": file });
+                say(json, &shown, || {
+                    let (data, file) = (data.display(), file.display());
+                    format!(
+                        "cluster {cluster}: start its first node with\n  stele metadata --data {data}\nkeep {file}: it can do everything"
+                    )
+                });
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Status { admin } => {
+                let operator = admin.open()?;
+                let code = operator.status(admin.json).await;
+                operator.close().await;
+                code
+            }
+            other => other.ask().await,
+        }
+    }
+
+    async fn ask(self) -> anyhow::Result<ExitCode> {
+        let Some(admin) = self.admin() else { return Ok(ExitCode::SUCCESS) };
+        let (operator, as_json) = (admin.open()?, admin.json);
+        let done = self.carry_out(&operator, as_json).await;
+        operator.close().await;
+        done.map(|()| ExitCode::SUCCESS)
+    }
+
+    const fn admin(&self) -> Option<&AdminArgs> {
+        match self {
+            Self::Init { .. } => None,
+            Self::Token { admin, .. }
+            | Self::Tokens { admin }
+            | Self::Revoke { admin, .. }
+            | Self::Place { admin, .. }
+            | Self::Status { admin }
+            | Self::Remove { admin, .. } => Some(admin),
+        }
+    }
+
+    async fn carry_out(&self, operator: &Operator, as_json: bool) -> anyhow::Result<()> {
+        match self {
+            Self::Init { .. } | Self::Status { .. } => {}
+            Self::Token { role, ttl, .. } => {
+                let token = operator.token(*role, ttl.duration()).await?;
+                say(as_json, &json!({ "token": token, "role": role.name() }), || token.clone());
+            }
+            Self::Tokens { .. } => {
+                let tokens = operator.tokens().await?;
+                let rows: Vec<_> = tokens
+                    .iter()
+                    .map(|(id, role, at)| json!({ "id": id, "role": role.name(), "expires": at }))
+                    .collect();
+                say(as_json, &json!(rows), || {
+                    let line = |(id, role, at): &(String, Role, u64)| format!("{id}  {role}  expires at {at} ms");
+                    tokens.iter().map(line).collect::<Vec<_>>().join("\n")
+                });
+            }
+            Self::Revoke { id, .. } => {
+                operator.revoke(id).await?;
+                say(as_json, &json!({ "revoked": id }), || format!("token {id} is of no use any more"));
+            }
+            Self::Place { scheme, nodes, .. } => {
+                let (groups, newest) = operator.place(*scheme, *nodes).await?;
+                say(as_json, &json!({ "groups": groups, "scheme": newest }), || {
+                    format!("{groups} placement groups, {newest}")
+                });
+            }
+            Self::Remove { node, .. } => {
+                operator.remove(NodeId(*node)).await?;
+                say(as_json, &json!({ "removed": node }), || format!("node {node} is removed: stop its process"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AdminArgs {
+    fn open(&self) -> anyhow::Result<Operator> {
+        Operator::open(&self.admin)
+    }
+}
+
+fn say(as_json: bool, value: &serde_json::Value, text: impl FnOnce() -> String) {
+    crate::print(if as_json { value.to_string() } else { text() });
+}

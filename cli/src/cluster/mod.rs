@@ -1,0 +1,28 @@
+//! A cluster of processes: each role its own process, over QUIC.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`init`] | `stele cluster init`: CA, first metadata node, admin file |
+//! | [`metadata`], [`storage_node`], [`s3_gateway`] | the roles |
+//! | [`operator`], [`admin_file`] | what an operator does, and with which papers |
+//! | [`join`], [`desk`] | joining, from both sides |
+//! | [`node_dir`], [`drive_list`] | what a node keeps on disk |
+//! | [`wire`] | one process's way to the others |
+//! | [`follow`] | heartbeats, cluster map, certificate renewal |
+//! | [`process`] | the admin port, what is said, stopping |
+//! | [`command`] | the command line of all this |
+
+mod admin_file;
+pub(crate) mod command;
+mod desk;
+mod drive_list;
+mod follow;
+mod init;
+mod join;
+mod metadata;
+mod node_dir;
+mod operator;
+mod process;
+mod s3_gateway;
+mod storage_node;
+pub(crate) mod wire;

@@ -1,0 +1,126 @@
+//! `stele s3-gateway`: S3 for clients. Holds nothing durable but who it is.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use stele_rpc::client::MetaClient;
+use stele_rpc::error::{Code, RpcError};
+use stele_rpc::transport::{Request, Response, Service};
+use stele_s3_gateway::api::{Cpu, GatewayDeps};
+use stele_s3_gateway::gateway::Gateway;
+use stele_s3_gateway::http::server::{HttpConfig, serve};
+use stele_s3_gateway::s3::auth::RootKeys as GatewayKeys;
+use stele_s3_gateway::s3::service;
+use stele_types::ids::NodeId;
+use stele_types::role::Role;
+use stele_types::seam::{Clock, Rng};
+
+use super::follow::Follower;
+use super::join::member;
+use super::node_dir::{Member, NodeDir};
+use super::process::{Running, start_admin};
+use super::wire::Wire;
+use crate::admin::metrics::Metrics;
+use crate::admin::view::View;
+use crate::config::Config;
+use crate::dev::data_dir::configured_keys;
+use crate::dev::listen;
+use crate::dev::signals::StopSignals;
+use crate::dev::store::gateway_config;
+use crate::real::{self, OsRng, RealClock};
+
+/// Pause between two attempts to start.
+const PAUSE: Duration = Duration::from_secs(1);
+/// While the cluster does not answer, that is said so often.
+const SAY_EVERY: u32 = 10;
+
+/// Runs until a signal.
+///
+/// # Errors
+/// Says what can't be opened, or who refused this node.
+pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
+    let mut signals = StopSignals::new()?;
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+    let rng: Arc<dyn Rng> = Arc::new(OsRng);
+    let keys = configured_keys(&config.root)?.context(
+        "set the root credentials, the same on every gateway: STELE_ROOT_ACCESS_KEY and STELE_ROOT_SECRET_KEY_FILE",
+    )?;
+    let keys = GatewayKeys::new(&keys.access_key, &keys.secret_key)?;
+    let (s3, s3_addr) = listen(config.s3_addr, "--s3-addr").await?;
+    let (pages, admin, admin_addr) = start_admin(&config).await?;
+    let dir = Arc::new(NodeDir::open(&config.data).await?);
+    let starting = start(&config, token.as_deref(), &dir, &clock, &rng);
+    let (member, wire, meta, follower, gateway) = tokio::select! {
+        biased;
+        _ = signals.wait() => return Ok(ExitCode::SUCCESS),
+        started = starting => started?,
+    };
+    let mut running = Running::new(wire.clone());
+    running.server = Some(wire.serve(Arc::new(NoService), None));
+    running.background.push(tokio::spawn(follower.run()));
+    let view = View::of_node(&meta, &wire, Some(Arc::clone(&gateway)));
+    pages.opened(view, Metrics::new(|registry| gateway.register_metrics(registry)));
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let s3_service = service::build(Arc::clone(&gateway), keys, &config.region);
+    let serving = tokio::spawn(serve(s3, s3_service, rng, HttpConfig::default(), stopped));
+    let addresses = [("s3", format!("http://{s3_addr}")), ("admin", format!("http://{admin_addr}"))];
+    running.tell_ready(&member, &addresses, json)?;
+    let signal = signals.wait().await;
+    tracing::info!(signal, "stopping");
+    stop.send_replace(true);
+    serving.await.context("the S3 server failed")?;
+    admin.abort();
+    gateway.stop().await;
+    running.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(
+    config: &Config,
+    token: Option<&str>,
+    dir: &Arc<NodeDir>,
+    clock: &Arc<dyn Clock>,
+    rng: &Arc<dyn Rng>,
+) -> anyhow::Result<(Member, Wire, MetaClient, Follower, Arc<Gateway>)> {
+    let member = member(dir, Role::S3Gateway, token, config, clock).await?;
+    let credentials = dir.papers().await?.credentials()?;
+    let wire = Wire::of_node(config, &member, credentials, Arc::clone(clock), Arc::clone(rng))?;
+    let meta = wire.meta(&member);
+    let follower = Follower::new(config, (&wire, &meta), dir, &member, clock);
+    follower.register(&[]).await?;
+    let mut attempt = 0u32;
+    let gateway = loop {
+        let deps = GatewayDeps {
+            node: member.node,
+            meta: meta.clone(),
+            storage: wire.storage(),
+            clock: Arc::clone(clock),
+            rng: Arc::clone(rng),
+            cpu: Cpu::Threads(real::processors()),
+        };
+        match Gateway::start(gateway_config(config)?, deps).await {
+            Ok(gateway) => break gateway,
+            Err(error @ stele_s3_gateway::api::StartError::Meta { .. }) => {
+                if attempt.is_multiple_of(SAY_EVERY) {
+                    tracing::warn!(%error, "waiting for the metadata nodes");
+                }
+                attempt += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    Ok((member, wire, meta, follower, gateway))
+}
+
+/// A gateway is asked nothing by other nodes.
+struct NoService;
+
+#[async_trait::async_trait]
+impl Service for NoService {
+    async fn serve(&self, _from: NodeId, _request: Request) -> Result<Response, RpcError> {
+        Err(RpcError::new(Code::Malformed, "this node is an S3 gateway: it serves clients, not nodes"))
+    }
+}
