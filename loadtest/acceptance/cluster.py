@@ -7,13 +7,14 @@
 3 metadata nodes, 6 storage nodes and 2 gateways run in network namespaces (network.py). A round goes through the
 faults of cluster_faults.py, or `--faults` of them, in an order that the seed decides. During each, verified load (`stele-loadtest run`)
 and recorded clients (history.py) work through both gateways. After each: every process runs that should, status
-names no problem within a bound without help, `stele-loadtest check` is clean for every ledger through both
+names no problem within a bound without help, every gateway writes, `stele-loadtest check` is clean for every ledger through both
 gateways, both list the same, and the recorded history is linearizable. How long writes stood still is measured;
 for a lost leader it has a bound. Prints a row of JSON for each fault. Needs root; cleans up when it ends.
 """
 
 import argparse
 import atexit
+import http.client
 import json
 import os
 import pathlib
@@ -39,6 +40,8 @@ METADATA, STORAGE, GATEWAYS = 3, 6, 2
 RPC, S3, ADMIN = 9100, 9000, 9001
 READY_SECONDS = 60
 STOP_SECONDS = 60
+# A healthy cluster's gateways have the newest map within so long.
+WRITE_SECONDS = 3
 # Load before a fault, and after its end.
 BEFORE_SECONDS, AFTER_SECONDS = 2, 5
 # Collection runs often, so that a node that was away for a minute has missed several runs.
@@ -67,11 +70,12 @@ class Node:
     def start(self):
         """Starts it; does not wait: what it waits for may be started later."""
         words = [*self.cluster.network.before(self.name), self.cluster.stele, self.role, "--json", "--data", str(self.data)]
+        words += ["--rpc-addr", f"{self.address}:{RPC}", "--admin-addr", f"{self.address}:{ADMIN}"]
         if self.token:
             words += ["--join", self.token]
         # The first metadata node was told where it is when the cluster was founded.
         if self.name != "m1":
-            words += ["--rpc-addr", f"0.0.0.0:{RPC}", "--advertise", f"{self.address}:{RPC}"]
+            words += ["--advertise", f"{self.address}:{RPC}"]
         self.process = subprocess.Popen(
             words + self.extra, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors,
             env=environment(self.role), text=True,
@@ -133,14 +137,15 @@ def read_lines(stream, lines):
 class Cluster:
     """The processes by role, and what the rounds ask of them."""
 
-    def __init__(self, stele, work, drives=1):
+    def __init__(self, stele, work, drives=1, network=None):
         self.stele, self.work = str(stele), work
-        self.network = Network()
+        self.network = network or Network()
         self.admin_file = work / "admin.toml"
         self.metadata = [Node(self, f"m{n}", "metadata") for n in range(1, METADATA + 1)]
         self.storage = [Node(self, f"s{n}", "storage-node", self.drives(n, drives)) for n in range(1, STORAGE + 1)]
-        gateway = ["--s3-addr", f"0.0.0.0:{S3}", "--admin-addr", f"0.0.0.0:{ADMIN}"]
-        self.gateways = [Node(self, f"g{n}", "s3-gateway", gateway) for n in range(1, GATEWAYS + 1)]
+        self.gateways = [Node(self, f"g{n}", "s3-gateway") for n in range(1, GATEWAYS + 1)]
+        for gateway in self.gateways:
+            gateway.extra = ["--s3-addr", f"{gateway.address}:{S3}"]
         # Runs before Network's own: what was registered last goes first.
         atexit.register(self.kill)
 
@@ -378,6 +383,7 @@ class Rounds:
             require(still <= self.args.failover_seconds, f"{name}: writes stood still for {still:.1f} s")
         self.cluster.all_run()
         healthy = self.cluster.wait_healthy(self.args.healthy_seconds)
+        self.write_everywhere()
         self.check(loads)
         operations = self.linearizable(f"history-{number}-{name}.jsonl", rows)
         print(json.dumps({
@@ -386,6 +392,19 @@ class Rounds:
             "healthy_seconds": round(healthy, 1), "recorded": operations,
             "acknowledged": [found["acknowledged"] for found in reports],
         }), flush=True)
+
+    def write_everywhere(self):
+        """Once status names no problem, every gateway writes, as soon as it has heard of it."""
+        wire = history.Wire(ACCESS, SECRET, WRITE_SECONDS)
+        for gateway in self.cluster.gateways:
+            deadline = time.monotonic() + WRITE_SECONDS
+            status, content = None, b""
+            while status != 200:
+                require(time.monotonic() < deadline, f"{gateway.name} does not write: {status} {content[:300]!r}")
+                try:
+                    status, _, content = wire.call(gateway.s3, "PUT", f"/{BUCKET}/healthy/{gateway.name}", body=b"well")
+                except (history.NotSent, OSError, http.client.HTTPException) as error:
+                    status, content = None, str(error)
 
     def check(self, loads):
         """Every ledger holds through every gateway, and all gateways list the same."""

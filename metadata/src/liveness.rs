@@ -7,11 +7,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use stele_rpc::meta::Liveness;
 use stele_types::ids::NodeId;
 
+/// The leader looks every second. After a longer pause it was itself frozen or starved: silence says nothing then.
+const LATE_LOOK_MICROS: u64 = 3_000_000;
+
 #[derive(Debug, Default)]
 struct Table {
     term: u64,
-    /// When this term was first noticed here, microseconds.
+    /// When this term was first noticed here, or this node woke up, microseconds.
     since: u64,
+    /// When the leader looked last.
+    looked: u64,
     heard: BTreeMap<NodeId, u64>,
 }
 
@@ -23,7 +28,7 @@ impl Heard {
     fn table(&self, term: u64, now: u64) -> MutexGuard<'_, Table> {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if table.term != term {
-            *table = Table { term, since: now, heard: BTreeMap::new() };
+            *table = Table { term, since: now, looked: now, heard: BTreeMap::new() };
         }
         table
     }
@@ -33,6 +38,15 @@ impl Heard {
         self.table(term, now).heard.insert(node, now);
     }
 
+    /// The leader is awake. If it was not for a while, everybody's silence is counted from now on.
+    pub(crate) fn look(&self, term: u64, now: u64) {
+        let mut table = self.table(term, now);
+        if now.saturating_sub(table.looked) > LATE_LOOK_MICROS {
+            table.since = now;
+        }
+        table.looked = now;
+    }
+
     /// How long each of `nodes` has been silent.
     pub(crate) fn liveness(&self, term: u64, now: u64, nodes: impl Iterator<Item = NodeId>) -> Vec<Liveness> {
         let table = self.table(term, now);
@@ -40,10 +54,12 @@ impl Heard {
         nodes.map(|node| Liveness { node, silent_ms: table.heard.get(&node).map(ago) }).collect()
     }
 
-    /// Milliseconds without a sign of `node`, counted from the election at the earliest.
+    /// Milliseconds without a sign of `node`, counted from the election at the earliest, or from the end of a
+    /// pause of this node.
     pub(crate) fn silence(&self, term: u64, now: u64, node: NodeId) -> u64 {
         let table = self.table(term, now);
-        now.saturating_sub(table.heard.get(&node).copied().unwrap_or(table.since)) / 1000
+        let heard = table.heard.get(&node).copied().unwrap_or_default().max(table.since);
+        now.saturating_sub(heard) / 1000
     }
 }
 
@@ -61,5 +77,22 @@ mod tests {
         assert_eq!((heard.silence(1, 3_000_000, NodeId(1)), heard.silence(1, 3_000_000, NodeId(2))), (2000, 2000));
         assert_eq!(heard.liveness(2, 4_000_000, nodes()), [silent(1, None), silent(2, None)]);
         assert_eq!(heard.silence(2, 5_000_000, NodeId(1)), 1000);
+    }
+
+    #[test]
+    fn a_leader_that_was_frozen_calls_nobody_silent_for_that_time() {
+        let heard = Heard::default();
+        heard.note(1, 1_000_000, NodeId(1));
+        for second in 1..=9 {
+            heard.look(1, second * 1_000_000);
+        }
+        assert_eq!(heard.silence(1, 9_000_000, NodeId(1)), 8000, "awake, it counts");
+        heard.look(1, 30_000_000);
+        assert_eq!(heard.silence(1, 31_000_000, NodeId(1)), 1000);
+        assert_eq!(
+            heard.liveness(1, 31_000_000, [NodeId(1)].into_iter())[0].silent_ms,
+            Some(30_000),
+            "status says what it knows"
+        );
     }
 }

@@ -271,8 +271,16 @@ impl MetadataNode {
         Ok(MetaReply::Liveness(self.heard.liveness(term, now, nodes.iter().map(|node| node.id))))
     }
 
+    /// This node is awake: what makes silence of others mean something.
+    pub(crate) fn look(&self) {
+        if let Ok(term) = self.group.leading() {
+            self.heard.look(term, self.clock.monotonic_micros());
+        }
+    }
+
     /// What this node must do about others; nothing unless it leads.
     pub(crate) fn due(&self) -> Vec<Action> {
+        self.look();
         let Ok(term) = self.group.leading() else { return Vec::new() };
         let Ok(map) = self.map() else { return Vec::new() };
         let now = self.clock.monotonic_micros();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use stele_rpc::meta::{Command, CommandEnvelope, MetaRequest, Origin};
 use stele_types::ids::{CommandSequence, DriveId, NodeId};
-use stele_types::map::{ClusterMap, DriveState, NodeState};
+use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
 use stele_types::role::Role;
 
 use crate::node::MetadataNode;
@@ -39,13 +39,7 @@ pub(crate) fn decide(
     voters: &BTreeSet<NodeId>,
     silent: impl Fn(NodeId) -> bool,
 ) -> Vec<Action> {
-    let mut actions = Vec::new();
-    for drive in map.drives.iter().filter(|drive| drive.state == DriveState::Ok) {
-        let node = map.node(drive.node).filter(|node| node.role == Role::StorageNode && silent(node.id));
-        if let Some(node) = node {
-            actions.push(Action::Suspect(drive.id, format!("node {} ({}) is silent", node.id, node.name)));
-        }
-    }
+    let mut actions = suspicions(map, &silent);
     let metadata = || map.nodes.iter().filter(|node| node.role == Role::Metadata);
     let mut count = voters.len();
     for node in metadata().filter(|node| node.state == NodeState::Removed && voters.contains(&node.id)) {
@@ -65,6 +59,21 @@ pub(crate) fn decide(
     actions
 }
 
+/// Drives of silent nodes. When most storage nodes are silent it is more likely that the leader is cut off than
+/// that all of them died, and gateways, which see for themselves, must not be kept from writing.
+fn suspicions(map: &ClusterMap, silent: impl Fn(NodeId) -> bool) -> Vec<Action> {
+    let storage = || map.nodes.iter().filter(|node| node.role == Role::StorageNode && node.state == NodeState::Active);
+    if storage().filter(|node| silent(node.id)).count() * 2 > storage().count() {
+        return Vec::new();
+    }
+    let drives = map.drives.iter().filter(|drive| drive.state == DriveState::Ok);
+    let silent_node = |drive: &DriveRow| storage().find(|node| node.id == drive.node && silent(node.id));
+    let suspicion = |drive: &DriveRow| {
+        silent_node(drive).map(|node| Action::Suspect(drive.id, format!("node {} ({}) is silent", node.id, node.name)))
+    };
+    drives.filter_map(suspicion).collect()
+}
+
 /// Looks after the nodes while `node` lives.
 pub async fn run(node: Weak<MetadataNode>) {
     let mut tick = tokio::time::interval(INTERVAL);
@@ -74,7 +83,16 @@ pub async fn run(node: Weak<MetadataNode>) {
         let Some(node) = node.upgrade() else { return };
         for action in node.due() {
             let what = format!("{action:?}");
-            match carry_out(&node, action).await {
+            let carrying_out = carry_out(&node, action);
+            tokio::pin!(carrying_out);
+            // A new voter may take minutes to catch up; meanwhile this node is awake all the same.
+            let done = loop {
+                tokio::select! {
+                    done = &mut carrying_out => break done,
+                    _ = tick.tick() => node.look(),
+                }
+            };
+            match done {
                 Ok(()) => tracing::info!(what, "done by the leader"),
                 Err(error) => tracing::warn!(what, %error, "not done; the leader tries again"),
             }
@@ -103,7 +121,7 @@ async fn carry_out(node: &MetadataNode, action: Action) -> Result<(), stele_rpc:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stele_types::map::{DriveRow, NodeRow};
+    use stele_types::map::NodeRow;
 
     fn node(id: u64, role: Role, state: NodeState) -> NodeRow {
         let (name, addresses) = (format!("n{id}"), vec![format!("n{id}:9100")]);
@@ -137,6 +155,9 @@ mod tests {
         let reason = "node 5 (n5) is silent".to_owned();
         let suspect = Action::Suspect(DriveId::from_bytes([2; 16]), reason);
         assert_eq!(actions, [suspect, Action::RemoveVoter(NodeId(3)), Action::AddVoter(NodeId(2))]);
+        let most = |id: NodeId| [4, 5].contains(&id.0);
+        let actions = decide(&map, NodeId(1), &voters, most);
+        assert!(!actions.iter().any(|action| matches!(action, Action::Suspect(..))), "cut off: {actions:?}");
         let alone = BTreeSet::from([NodeId(3)]);
         assert!(!decide(&map, NodeId(3), &alone, silent).contains(&Action::RemoveVoter(NodeId(3))), "it leads");
         let full: BTreeSet<NodeId> = [1, 3, 9, 10, 11].map(NodeId).into();

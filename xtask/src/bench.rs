@@ -25,10 +25,12 @@ const BEGIN: &str = "<!-- begin measured -->";
 const END: &str = "<!-- end measured -->";
 
 /// Example of a crate, what it shows.
-const EXAMPLES: [(&str, &str); 3] = [
+const EXAMPLES: [(&str, &str); 5] = [
     ("bench_stages", "CPU of every stage of the data path"),
     ("bench_group_commit", "Group commit against one sync per write"),
     ("bench_list", "Listing against a bare range scan"),
+    ("bench_commit", "Metadata commits with 1, 3 and 5 voters, and an idle node of sixteen groups"),
+    ("bench_transport", "QUIC against TCP with TLS, and repair beside foreground"),
 ];
 
 /// A store with some settings, measured with some flags of the load tester.
@@ -64,7 +66,7 @@ const HTTP: [HttpRun; 5] = [
 ];
 
 /// Measures everything: `--date DATE [--seconds N]`, keeps the raw rows and writes the page from them.
-/// `--only PART` measures `crates`, `http` or `memory` and prints it; `--render` measures nothing and
+/// `--only PART` measures `crates`, `http`, `cluster` or `memory` and prints it; `--render` measures nothing and
 /// writes the page from the rows that are kept.
 ///
 /// # Errors
@@ -88,6 +90,9 @@ pub(crate) fn bench(rest: &[&str]) -> Result<()> {
         page.push_str(&format!("\n## Over HTTP, {}\n\n{}", run.title, table::render(&rows)));
         measured.http.push((run.title, rows));
     }
+    if wanted("cluster") {
+        page.push_str(&format!("\n## A cluster beside `stele dev`\n\n{}", table::render(&kept("cluster.jsonl")?)));
+    }
     if wanted("memory") {
         page.push_str(&format!("\n## Memory\n\n{}", table::render(&kept("memory.jsonl")?)));
     }
@@ -110,7 +115,10 @@ fn measure(only: Option<&str>, seconds: &str) -> Result<()> {
     for run in HTTP.iter().filter(|_| wanted("http")) {
         measure_http(run, seconds)?;
     }
-    if wanted("memory") { measure_memory() } else { Ok(()) }
+    if wanted("cluster") {
+        measure_script("cluster", "loadtest/acceptance/cluster_bench.py", &["--seconds", seconds])?;
+    }
+    if wanted("memory") { measure_script("memory", "loadtest/acceptance/memory.py", &[]) } else { Ok(()) }
 }
 
 const ALL: [&str; 3] = ["--workspace", "--ignore-rust-version", "--locked"];
@@ -164,17 +172,18 @@ fn measure_http(run: &HttpRun, seconds: &str) -> Result<()> {
     keep(&run.file(), &output.stdout)
 }
 
-/// Runs the memory script, which prints one JSON object per line and fails over budget.
-fn measure_memory() -> Result<()> {
+/// Runs a script that prints one JSON object per line.
+fn measure_script(part: &str, path: &str, flags: &[&str]) -> Result<()> {
     if let Some(missing) = tools::missing_clients() {
-        bail!("memory: lacks {missing}");
+        bail!("{part}: lacks {missing}");
     }
-    println!("==> memory");
-    let mut script = tools::script("loadtest/acceptance/memory.py");
-    script.arg("--stele").arg(release("stele")).arg("--work").arg(folder().join("memory"));
-    let output = script.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("memory.py")?;
-    ensure!(output.status.success(), "memory.py: {}: {}", output.status, String::from_utf8_lossy(&output.stdout));
-    keep("memory.jsonl", &output.stdout)
+    println!("==> {part}");
+    let mut script = tools::script(path);
+    script.arg("--stele").arg(release("stele")).arg("--work").arg(folder().join(part)).args(flags);
+    let output = script.stdin(Stdio::null()).stderr(Stdio::inherit()).output().with_context(|| path.to_owned())?;
+    ensure!(output.status.success(), "{path}: {}: {}", output.status, String::from_utf8_lossy(&output.stdout));
+    std::fs::remove_dir_all(folder().join(part)).with_context(|| format!("removing what {path} left"))?;
+    keep(&format!("{part}.jsonl"), &output.stdout)
 }
 
 fn write_page(measured: &str) -> Result<()> {

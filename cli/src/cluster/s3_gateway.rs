@@ -1,7 +1,7 @@
 //! `stele s3-gateway`: S3 for clients. Holds nothing durable but who it is.
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,8 +14,10 @@ use stele_s3_gateway::http::server::{HttpConfig, serve};
 use stele_s3_gateway::s3::auth::RootKeys as GatewayKeys;
 use stele_s3_gateway::s3::service;
 use stele_types::ids::NodeId;
+use stele_types::map::ClusterMap;
 use stele_types::role::Role;
 use stele_types::seam::{Clock, Rng};
+use tokio::sync::watch;
 
 use super::follow::Follower;
 use super::join::member;
@@ -60,9 +62,10 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     let mut running = Running::new(wire.clone());
     running.server = Some(wire.serve(Arc::new(NoService), None));
     running.background.push(tokio::spawn(follower.run()));
+    running.background.push(tokio::spawn(pass_maps_on(wire.map.subscribe(), Arc::downgrade(&gateway))));
     let view = View::of_node(&meta, &wire, Some(Arc::clone(&gateway)));
     pages.opened(view, Metrics::new(|registry| gateway.register_metrics(registry)));
-    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let (stop, stopped) = watch::channel(false);
     let s3_service = service::build(Arc::clone(&gateway), keys, &config.region);
     let serving = tokio::spawn(serve(s3, s3_service, rng, HttpConfig::default(), stopped));
     let addresses = [("s3", format!("http://{s3_addr}")), ("admin", format!("http://{admin_addr}"))];
@@ -113,6 +116,23 @@ async fn start(
         }
     };
     Ok((member, wire, meta, follower, gateway))
+}
+
+/// Tells the gateway of every new map. It asks by itself only when it renews its lease; until then it would refuse
+/// writes for drives that are back.
+async fn pass_maps_on(mut maps: watch::Receiver<ClusterMap>, gateway: Weak<Gateway>) {
+    while maps.changed().await.is_ok() {
+        maps.mark_unchanged();
+        loop {
+            let Some(gateway) = gateway.upgrade() else { return };
+            match gateway.refresh_map().await {
+                Ok(()) => break,
+                Err(error) => tracing::debug!(%error, "the map could not be fetched; trying again"),
+            }
+            drop(gateway);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
 }
 
 /// A gateway is asked nothing by other nodes.

@@ -18,7 +18,7 @@ use crate::size::Size;
 use crate::{TargetArgs, print_json};
 
 use cell::{Cell, Operation, Worker};
-use server::{Sample, Server};
+use server::{Sample, Server, ServerProcess};
 
 /// `stele-loadtest bench`.
 #[derive(Args)]
@@ -40,9 +40,10 @@ pub(crate) struct BenchArgs {
     /// No measurement writes more than this.
     #[arg(long, default_value = "4GiB")]
     max_written: Size,
-    /// Process id of the server, to read its CPU time from /proc.
-    #[arg(long)]
-    server_pid: Option<u32>,
+    /// Process id of the server, to read its CPU time from /proc. A server of several processes: all of them,
+    /// as NAME=PID; those of one name are added up.
+    #[arg(long, value_delimiter = ',')]
+    server_pid: Vec<ServerProcess>,
     /// The server's metrics, for example `http://127.0.0.1:9001/metrics`: counters whose name
     /// contains `fsyncs` are reported per operation.
     #[arg(long)]
@@ -72,6 +73,12 @@ struct Row {
     server_cpu_ms_per_op: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_cpu_s_per_gb: Option<f64>,
+    /// Of a server of several processes: the same by their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    cpu_ms_per_op: BTreeMap<String, f64>,
+    /// See `cpu_ms_per_op`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    cpu_s_per_gb: BTreeMap<String, f64>,
     /// Growth of each sync counter, per operation.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     syncs_per_op: BTreeMap<String, f64>,
@@ -84,7 +91,7 @@ struct Row {
 pub(crate) async fn bench(args: BenchArgs) -> anyhow::Result<()> {
     let target = args.target.target(&args.target.bucket)?;
     S3::new(&target).ensure_bucket().await?;
-    let server = Server::new(args.server_pid, args.metrics.as_deref())?;
+    let server = Server::new(args.server_pid.clone(), args.metrics.as_deref())?;
     let mut rows = Vec::new();
     if let Some(latencies) = server.ping().await? {
         rows.push(ping_row(&latencies));
@@ -130,6 +137,8 @@ fn ping_row(latencies: &Latencies) -> Row {
         quantiles: latencies.quantiles(),
         server_cpu_ms_per_op: None,
         server_cpu_s_per_gb: None,
+        cpu_ms_per_op: BTreeMap::new(),
+        cpu_s_per_gb: BTreeMap::new(),
         syncs_per_op: BTreeMap::new(),
     };
     report_progress(&row);
@@ -164,6 +173,10 @@ async fn measure(workers: &mut Vec<Worker>, cell: Cell, server: &Server) -> anyh
     let after = server.sample().await?;
     let count = latencies.count();
     let cpu = Sample::cpu_between(&before, &after);
+    let (per_op, per_byte) = (1e3 / count.max(1) as f64, 1e9 / bytes as f64);
+    let scaled = |by: f64| cpu.iter().map(move |(name, spent)| (name.clone(), spent * by)).collect::<BTreeMap<_, _>>();
+    let several = cpu.len() > 1;
+    let spent = Some(cpu.values().sum::<f64>()).filter(|_| !cpu.is_empty());
     Ok(Row {
         size: Size(size).to_string(),
         op: cell.op.name(),
@@ -174,8 +187,10 @@ async fn measure(workers: &mut Vec<Worker>, cell: Cell, server: &Server) -> anyh
         ops_per_s: count as f64 / seconds,
         mb_per_s: bytes as f64 / 1e6 / seconds,
         quantiles: latencies.quantiles(),
-        server_cpu_ms_per_op: cpu.map(|cpu| cpu * 1e3 / count.max(1) as f64),
-        server_cpu_s_per_gb: cpu.filter(|_| bytes > 0).map(|cpu| cpu * 1e9 / bytes as f64),
+        server_cpu_ms_per_op: spent.map(|spent| spent * per_op),
+        server_cpu_s_per_gb: spent.filter(|_| bytes > 0).map(|spent| spent * per_byte),
+        cpu_ms_per_op: if several { scaled(per_op) } else { BTreeMap::new() },
+        cpu_s_per_gb: if several && bytes > 0 { scaled(per_byte) } else { BTreeMap::new() },
         syncs_per_op: Sample::counters_between(&before, &after)
             .into_iter()
             .map(|(name, grown)| (name, grown / count.max(1) as f64))

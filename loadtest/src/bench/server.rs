@@ -1,6 +1,7 @@
-//! What the server spent: CPU time from /proc, sync counters from its metrics.
+//! What the server spent: CPU time of its processes from /proc, sync counters from its metrics.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
@@ -15,29 +16,47 @@ use crate::s3::payload::Payload;
 /// Clock ticks per second in /proc: fixed at 100 for user space on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// A process of the server: `PID`, or `NAME=PID` where it has several.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ServerProcess {
+    name: String,
+    pid: u32,
+}
+
+impl FromStr for ServerProcess {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let (name, pid) = text.split_once('=').unwrap_or(("server", text));
+        let pid = pid.parse().with_context(|| format!("{text:?} is neither PID nor NAME=PID"))?;
+        Ok(Self { name: name.to_owned(), pid })
+    }
+}
+
 /// Where the figures come from.
 #[derive(Debug)]
 pub(crate) struct Server {
-    pid: Option<u32>,
+    processes: Vec<ServerProcess>,
     metrics: Option<(String, String)>,
 }
 
 /// Figures at one instant.
 #[derive(Debug, Default)]
 pub(crate) struct Sample {
-    cpu_seconds: Option<f64>,
+    /// By name of the process; those of one name together.
+    cpu_seconds: BTreeMap<String, f64>,
     counters: BTreeMap<String, f64>,
 }
 
 impl Server {
-    pub(crate) fn new(pid: Option<u32>, metrics: Option<&str>) -> anyhow::Result<Self> {
+    pub(crate) fn new(processes: Vec<ServerProcess>, metrics: Option<&str>) -> anyhow::Result<Self> {
         let metrics = metrics
             .map(|url| {
                 let uri: http::Uri = url.parse().with_context(|| format!("not a URL: {url:?}"))?;
                 anyhow::Ok((authority(url)?, uri.path().to_owned()))
             })
             .transpose()?;
-        Ok(Self { pid, metrics })
+        Ok(Self { processes, metrics })
     }
 
     /// Takes the figures now.
@@ -45,15 +64,15 @@ impl Server {
     /// # Errors
     /// If a source that was asked for can't be read.
     pub(crate) async fn sample(&self) -> anyhow::Result<Sample> {
-        let cpu_seconds = match self.pid {
-            Some(pid) => Some(cpu_seconds(pid).await?),
-            None => None,
-        };
+        let mut spent = BTreeMap::new();
+        for process in &self.processes {
+            *spent.entry(process.name.clone()).or_default() += cpu_seconds(process.pid).await?;
+        }
         let counters = match &self.metrics {
             Some((authority, path)) => sync_counters(&scrape(authority, path).await?),
             None => BTreeMap::new(),
         };
-        Ok(Sample { cpu_seconds, counters })
+        Ok(Sample { cpu_seconds: spent, counters })
     }
 }
 
@@ -80,19 +99,20 @@ impl Server {
 }
 
 impl Sample {
-    /// CPU seconds spent between two samples.
-    pub(crate) fn cpu_between(before: &Self, after: &Self) -> Option<f64> {
-        Some(after.cpu_seconds? - before.cpu_seconds?)
+    /// CPU seconds spent between two samples, by name of the process.
+    pub(crate) fn cpu_between(before: &Self, after: &Self) -> BTreeMap<String, f64> {
+        growth(&before.cpu_seconds, &after.cpu_seconds)
     }
 
     /// Growth of each counter between two samples.
     pub(crate) fn counters_between(before: &Self, after: &Self) -> BTreeMap<String, f64> {
-        let grown = |(name, now): (&String, &f64)| {
-            let was = before.counters.get(name).copied().unwrap_or_default();
-            (name.clone(), now - was)
-        };
-        after.counters.iter().map(grown).collect()
+        growth(&before.counters, &after.counters)
     }
+}
+
+fn growth(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    let grown = |(name, now): (&String, &f64)| (name.clone(), now - before.get(name).copied().unwrap_or_default());
+    after.iter().map(grown).collect()
 }
 
 async fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
@@ -144,6 +164,14 @@ mod tests {
         let stat = "42 (a (b) c) S 1 1 1 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 9 0 100 1 1";
         assert_eq!(parse_cpu(stat), Some(2.0));
         assert_eq!(parse_cpu("42"), None);
+    }
+
+    #[test]
+    fn processes_may_have_names() {
+        let named = |name: &str| ServerProcess { name: name.to_owned(), pid: 42 };
+        assert_eq!("42".parse::<ServerProcess>().unwrap(), named("server"));
+        assert_eq!("s3-gateway=42".parse::<ServerProcess>().unwrap(), named("s3-gateway"));
+        assert!("s3-gateway".parse::<ServerProcess>().is_err());
     }
 
     #[test]
