@@ -12,6 +12,7 @@
 //! | [`transport`] | [`transport::QuicTransport`]: the calling side |
 //! | [`server`] | [`server::QuicServer`]: the answering side |
 //! | [`authorize`] | which role may ask what |
+//! | [`packets`] | a packet network in memory, for simulators and tests |
 
 pub mod address;
 pub mod authorize;
@@ -23,6 +24,7 @@ pub mod frame;
 pub mod hello;
 mod identifiers;
 mod incoming;
+pub mod packets;
 pub mod peer;
 pub mod server;
 mod stream;

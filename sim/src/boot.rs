@@ -40,7 +40,11 @@ impl World {
     pub async fn boot(self: &Arc<Self>, phase: u32) -> bool {
         self.env().trace.line(format_args!("boot {phase}"));
         seed_raft_randomness(self.rng().stream(&format!("raft {phase}")).number());
-        let net = SimNet::new(self.rng().stream(&format!("net {phase}")), self.env().trace.clone());
+        let (rng, trace) = (self.rng().stream(&format!("net {phase}")), self.env().trace.clone());
+        let net = match self.plan().over_quic {
+            false => SimNet::new(rng, trace),
+            true => SimNet::of_packets(rng, trace, Arc::clone(&self.env().clock)),
+        };
         self.processes().net = Some(net);
         for drive in 0..self.topology().drives {
             self.drive(drive).set_latency(self.usual_latency());
@@ -129,7 +133,7 @@ impl World {
             mine.map(|drive| DriveSpec { media: self.drive(drive).media(), expect: Some(self.drive_ids[drive]) });
         let service = StorageNode::open(config, specs.collect(), Executor::Tasks, Metrics::default()).await;
         let alive = Arc::new(AtomicBool::new(true));
-        self.net().bind(storage_node(node), Arc::clone(&service) as Arc<_>);
+        self.net().bind(storage_node(node), Arc::clone(&service) as Arc<_>, &alive);
         let client = MetaClient::new(self.net().transport(storage_node(node), Arc::clone(&alive)), self.meta_nodes());
         tokio::spawn(keep_map(Arc::clone(&service), client.clone()));
         tokio::spawn(report_drives(service.watch_drives(), client));

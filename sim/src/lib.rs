@@ -7,6 +7,7 @@
 //! | [`runtime`] | virtual time, one seeded runtime per boot phase |
 //! | [`trace`] | one line per event, with a running hash |
 //! | [`net`] | the network: delays, losses, repeats, wire forms |
+//! | `packets` | the network as packets between real QUIC endpoints |
 //! | [`content`] | unique values that clients write |
 //! | [`history`] | what clients saw |
 //! | [`linear`] | is there an order that explains it (I-3)? |
@@ -30,6 +31,7 @@ pub mod linear;
 mod names;
 pub mod net;
 pub mod oracle;
+mod packets;
 mod panics;
 pub mod plan;
 mod reads;

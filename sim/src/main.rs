@@ -1,12 +1,12 @@
 //! Runs seeds and prints those that fail, with the tail of their trace.
 //!
 //! `cargo run -p stele-sim -- --seed 7`, `-- --seeds 0..500`, `-- --seeds 0..50 --sabotage reply-cache-off`,
-//! `-- --cluster --seeds 0..100`.
+//! `-- --cluster --seeds 0..100`, `-- --quic --seeds 0..50`.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use stele_sim::run::{Options, Report, run};
+use stele_sim::run::{Options, Report, Setting, run};
 use stele_sim::sabotage::Sabotage;
 
 /// Deterministic simulation of a whole Stele cluster.
@@ -21,6 +21,9 @@ struct Arguments {
     /// Clusters of several nodes of every kind, instead of the smallest one.
     #[arg(long)]
     cluster: bool,
+    /// A cluster whose processes talk over QUIC and simulated packets.
+    #[arg(long, conflicts_with = "cluster")]
+    quic: bool,
     /// Break one promise on purpose, with more of the faults that bring it to light.
     #[arg(long, value_enum)]
     sabotage: Option<Sabotage>,
@@ -46,10 +49,15 @@ fn main() -> anyhow::Result<ExitCode> {
         (None, Some(range)) => parse_range(range)?,
         (None, None) => (0, 20),
     };
+    let setting = match (arguments.cluster, arguments.quic) {
+        (_, true) => Setting::Quic,
+        (true, false) => Setting::Cluster,
+        (false, false) => Setting::Small,
+    };
     let mut failed = 0u64;
     for seed in first..end {
         let report = run(&Options {
-            cluster: arguments.cluster,
+            setting,
             seed,
             sabotage: arguments.sabotage,
             focus: arguments.focus.or(arguments.sabotage),

@@ -1,4 +1,5 @@
-//! The network of a run: the in-memory transport with seeded delays, losses, repeats and wire forms.
+//! The network of a run: the in-memory transport with seeded delays, losses, repeats and wire forms. Or QUIC
+//! over packets, see `packets.rs`; what follows is about the former.
 //!
 //! Each request is delivered by a task of its own, so it may arrive after its caller gave up, or
 //! twice, as a packet does. Every message passes its MessagePack form on the way, so what a field
@@ -7,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +24,8 @@ use stele_types::ids::NodeId;
 use tokio::sync::{oneshot, watch};
 
 use crate::names::{message_name, reply_name};
+use crate::packets::{PacketTransport, QuicNet};
+use crate::runtime::SimClock;
 use crate::seed::SimRng;
 use crate::trace::Trace;
 
@@ -67,10 +70,8 @@ pub type Alive = Arc<AtomicBool>;
 /// The network of one boot phase.
 #[derive(Debug)]
 pub struct SimNet {
-    memory: Arc<MemoryNetwork>,
-    faults: Mutex<NetFaults>,
-    /// How many faults cut a way, and how slow it is.
-    ways: Mutex<BTreeMap<(NodeId, NodeId), Way>>,
+    carrier: Carrier,
+    conditions: Arc<Conditions>,
     frozen: watch::Sender<BTreeSet<NodeId>>,
     freeze_at_commit: Mutex<BTreeSet<NodeId>>,
     calls: AtomicU64,
@@ -79,11 +80,40 @@ pub struct SimNet {
     trace: Trace,
 }
 
+/// What brings messages from one node to another.
+#[derive(Debug)]
+enum Carrier {
+    Memory(Arc<MemoryNetwork>),
+    Quic(Arc<QuicNet>),
+}
+
+/// The weather, and what is wrong with single ways.
+#[derive(Debug)]
+pub(crate) struct Conditions {
+    faults: Mutex<NetFaults>,
+    /// How many faults cut a way, and how slow it is.
+    ways: Mutex<BTreeMap<(NodeId, NodeId), Way>>,
+}
+
+impl Conditions {
+    pub(crate) fn faults(&self) -> NetFaults {
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn way(&self, from: NodeId, to: NodeId) -> Way {
+        self.ways().get(&(from, to)).copied().unwrap_or_default()
+    }
+
+    fn ways(&self) -> MutexGuard<'_, BTreeMap<(NodeId, NodeId), Way>> {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// One direction between two nodes.
 #[derive(Clone, Copy, Debug, Default)]
-struct Way {
-    cuts: u32,
-    micros: u64,
+pub(crate) struct Way {
+    pub(crate) cuts: u32,
+    pub(crate) micros: u64,
 }
 
 /// What will happen to one request.
@@ -101,10 +131,21 @@ struct Fate {
 impl SimNet {
     /// A network without faults or processes.
     pub fn new(rng: SimRng, trace: Trace) -> Arc<Self> {
+        let conditions = Conditions { faults: Mutex::new(NetFaults::CALM), ways: Mutex::default() };
+        Self::over(Carrier::Memory(Arc::default()), Arc::new(conditions), rng, trace)
+    }
+
+    /// The same, of QUIC endpoints and packets.
+    pub fn of_packets(rng: SimRng, trace: Trace, clock: Arc<SimClock>) -> Arc<Self> {
+        let conditions = Arc::new(Conditions { faults: Mutex::new(NetFaults::CALM), ways: Mutex::default() });
+        let quic = QuicNet::new(&rng, clock, Arc::clone(&conditions));
+        Self::over(Carrier::Quic(Arc::new(quic)), conditions, rng, trace)
+    }
+
+    fn over(carrier: Carrier, conditions: Arc<Conditions>, rng: SimRng, trace: Trace) -> Arc<Self> {
         Arc::new(Self {
-            memory: Arc::new(MemoryNetwork::default()),
-            faults: Mutex::new(NetFaults::CALM),
-            ways: Mutex::default(),
+            carrier,
+            conditions,
             frozen: watch::Sender::new(BTreeSet::new()),
             freeze_at_commit: Mutex::default(),
             calls: AtomicU64::new(0),
@@ -115,41 +156,56 @@ impl SimNet {
     }
 
     /// Makes a service reachable; the one of the node's killed predecessor is replaced.
-    pub fn bind(&self, node: NodeId, service: Arc<dyn Service>) {
-        self.memory.bind(node, service);
+    pub fn bind(&self, node: NodeId, service: Arc<dyn Service>, alive: &Alive) {
+        match &self.carrier {
+            Carrier::Memory(memory) => memory.bind(node, service),
+            Carrier::Quic(quic) => quic.bind(node, service, alive),
+        }
     }
 
     /// Makes a node unreachable.
     pub fn unbind(&self, node: NodeId) {
-        self.memory.unbind(node);
+        match &self.carrier {
+            Carrier::Memory(memory) => memory.unbind(node),
+            Carrier::Quic(quic) => quic.unbind(node),
+        }
     }
 
     /// The network as one incarnation of a process sees it.
     pub fn transport(self: &Arc<Self>, from: NodeId, alive: Alive) -> SharedTransport {
-        let inner = self.memory.transport(from);
-        Arc::new(SimTransport { net: Arc::clone(self), inner, from, alive })
+        let net = Arc::clone(self);
+        match &self.carrier {
+            Carrier::Memory(memory) => Arc::new(SimTransport { net, inner: memory.transport(from), from, alive }),
+            Carrier::Quic(quic) => {
+                let (inner, quic) = (quic.transport(from, &alive), Arc::clone(quic));
+                Arc::new(PacketTransport { net, quic, inner, from, alive })
+            }
+        }
     }
 
     /// Changes the weather.
     pub fn set_faults(&self, faults: NetFaults) {
-        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+        *self.conditions.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+        if let Carrier::Quic(quic) = &self.carrier {
+            quic.narrow();
+        }
     }
 
     /// Cuts or mends the way between two nodes, one direction.
     pub fn set_cut(&self, from: NodeId, to: NodeId, cut: bool) {
-        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ways = self.conditions.ways();
         let way = ways.entry((from, to)).or_default();
         way.cuts = if cut { way.cuts + 1 } else { way.cuts.saturating_sub(1) };
     }
 
     /// Makes one direction between two nodes slower.
     pub fn set_slow(&self, from: NodeId, to: NodeId, micros: u64) {
-        self.ways.lock().unwrap_or_else(PoisonError::into_inner).entry((from, to)).or_default().micros = micros;
+        self.conditions.ways().entry((from, to)).or_default().micros = micros;
     }
 
     /// Mends every way.
     pub fn mend(&self) {
-        self.ways.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.conditions.ways().clear();
     }
 
     /// Stops a process before its next call, or lets it go on, as SIGSTOP and SIGCONT do.
@@ -188,15 +244,26 @@ impl SimNet {
     }
 
     fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
-        self.way(from, to).cuts > 0
+        self.conditions.way(from, to).cuts > 0
     }
 
-    fn way(&self, from: NodeId, to: NodeId) -> Way {
-        self.ways.lock().unwrap_or_else(PoisonError::into_inner).get(&(from, to)).copied().unwrap_or_default()
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// The number of a new call, once its caller may go on. One that was killed never does.
+    pub(crate) async fn begin_call(&self, from: NodeId, message: &Message, alive: &Alive) -> u64 {
+        self.freeze_if_due(from, message);
+        let mut frozen = self.frozen.subscribe();
+        let thawed = frozen.wait_for(|nodes| !nodes.contains(&from)).await.is_ok();
+        if !thawed || !alive.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
+        self.calls.fetch_add(1, Ordering::Relaxed)
     }
 
     fn fate(&self, message: &Message) -> Fate {
-        let faults = *self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let faults = self.conditions.faults();
         let rng = &self.rng;
         let command = matches!(message, Message::Meta(MetaRequest::Command(_)));
         let read = matches!(message, Message::Storage(StorageRequest::ReadShard { .. }));
@@ -247,7 +314,7 @@ struct SimTransport {
 
 impl SimTransport {
     async fn deliver(&self, call: u64, to: NodeId, request: Request, fate: Fate) -> Option<Result<Response, RpcError>> {
-        tokio::time::sleep(Duration::from_micros(fate.there + self.net.way(self.from, to).micros)).await;
+        tokio::time::sleep(Duration::from_micros(fate.there + self.net.conditions.way(self.from, to).micros)).await;
         let net = &self.net;
         if fate.lost || net.is_cut(self.from, to) {
             net.trace.line(format_args!("net #{call} lost"));
@@ -266,7 +333,7 @@ impl SimTransport {
             }
         };
         let answer = self.answer_from_wire(call, what, answer, fate);
-        tokio::time::sleep(Duration::from_micros(fate.back + net.way(to, self.from).micros)).await;
+        tokio::time::sleep(Duration::from_micros(fate.back + net.conditions.way(to, self.from).micros)).await;
         if fate.mute || net.is_cut(to, self.from) {
             net.trace.line(format_args!("net #{call} answer lost"));
             return None;
@@ -327,13 +394,7 @@ fn flip(body: Bytes, draw: Option<u64>) -> Bytes {
 impl Transport for SimTransport {
     async fn call(&self, to: NodeId, request: Request) -> Result<Response, RpcError> {
         let net = &self.net;
-        net.freeze_if_due(self.from, &request.message);
-        let mut frozen = net.frozen.subscribe();
-        let thawed = frozen.wait_for(|nodes| !nodes.contains(&self.from)).await.is_ok();
-        if !thawed || !self.alive.load(Ordering::Relaxed) {
-            return std::future::pending().await;
-        }
-        let call = net.calls.fetch_add(1, Ordering::Relaxed);
+        let call = net.begin_call(self.from, &request.message, &self.alive).await;
         let what = message_name(&request.message);
         let Some((message, len)) = net.rewire(what, &request.message) else {
             return Err(RpcError::new(Code::Internal, format!("{what} has no wire form")));

@@ -99,6 +99,8 @@ pub struct Workload {
 pub struct Plan {
     /// The cluster.
     pub topology: Topology,
+    /// Processes talk over QUIC and packets, not in memory.
+    pub over_quic: bool,
     /// Clients.
     pub workload: Workload,
     /// Network while faults are on.
@@ -143,6 +145,7 @@ impl Plan {
         }
         Self {
             topology,
+            over_quic: false,
             workload: Self::workload(rng),
             net: Self::net(rng),
             faults,
@@ -190,6 +193,11 @@ impl Plan {
         }
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
+    }
+
+    /// The same over QUIC, where no message is dropped midway or changes on its way.
+    pub fn over_quic(self) -> Self {
+        Self { over_quic: true, net: NetFaults { cancel: 0, corrupt_read: 0, ..self.net }, ..self }
     }
 
     fn workload(rng: &SimRng) -> Workload {

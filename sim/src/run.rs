@@ -32,11 +32,22 @@ const AIM_MAX: Duration = Duration::from_secs(3);
 /// Longer than every patience inside the store, so that nothing is under way after it.
 const SETTLE: Duration = Duration::from_secs(20);
 
+/// Which cluster, on which network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Setting {
+    /// The smallest, in memory.
+    Small,
+    /// Several nodes of every kind, drawn from the seed, in memory.
+    Cluster,
+    /// A cluster of the usual size, over QUIC and simulated packets.
+    Quic,
+}
+
 /// What to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Several nodes of every kind, drawn from the seed, instead of the smallest cluster.
-    pub cluster: bool,
+    /// What is simulated.
+    pub setting: Setting,
     /// The seed.
     pub seed: u64,
     /// A promise broken on purpose. Needs the feature `sabotage`; without it nothing is broken.
@@ -94,10 +105,11 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let clock = Arc::new(SimClock::default());
     let trace = Trace::new(Arc::clone(&clock), options.keep_trace);
     let findings = Findings::new(trace.clone());
-    let plan = if options.cluster {
-        Plan::of_cluster(&rng.stream("plan"), options.focus)
-    } else {
-        Plan::focused(&rng.stream("plan"), Topology::SMALL, options.focus)
+    let draw = rng.stream("plan");
+    let plan = match options.setting {
+        Setting::Small => Plan::focused(&draw, Topology::SMALL, options.focus),
+        Setting::Cluster => Plan::of_cluster(&draw, Topology::draw(&draw.stream("topology")), options.focus),
+        Setting::Quic => Plan::of_cluster(&draw, Topology::USUAL, options.focus).over_quic(),
     };
     trace.line(format_args!("seed {} {plan:?}", options.seed));
     let env = Arc::new(Env {

@@ -1,18 +1,16 @@
 //! Sweeps that run beside the clients all the time, with next to no grace.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use stele_rpc::client::{MetaClient, StorageClient};
 use stele_storage_node::sweep::{SweepConfig, SweepWorker};
 
-use crate::topology::OPERATOR;
 use crate::world::World;
 
 impl World {
     pub(crate) fn start_sweeps(self: &Arc<Self>) {
-        let transport = self.net().transport(OPERATOR, Arc::new(AtomicBool::new(true)));
+        let transport = self.operator_transport();
         let config = SweepConfig {
             grace: Duration::from_millis(self.rng().below(800)),
             page: u32::try_from(self.rng().between(1, 12)).unwrap_or(12),

@@ -1,6 +1,7 @@
 //! How many nodes of each kind a run has, and their ids.
 
 use stele_types::ids::NodeId;
+use stele_types::role::Role;
 use stele_types::scheme::Scheme;
 
 use crate::seed::SimRng;
@@ -29,6 +30,10 @@ impl Topology {
     /// The smallest that shows anything: what a single server is, with a second gateway.
     pub const SMALL: Self =
         Self { voters: 1, storage_nodes: 2, drives: 6, gateways: 2, scheme: Scheme::for_domains(6) };
+
+    /// A cluster of the usual size.
+    pub const USUAL: Self =
+        Self { voters: 3, storage_nodes: 6, drives: 6, gateways: 2, scheme: Scheme::for_domains(6) };
 
     /// A cluster: 3 to 5 voters, 6 to 12 storage nodes, 2 or 3 gateways; now and then a smaller one.
     pub fn draw(rng: &SimRng) -> Self {
@@ -83,4 +88,13 @@ pub fn storage_node(index: usize) -> NodeId {
 /// The node of a gateway.
 pub fn gateway_node(place: usize) -> NodeId {
     NodeId(40 + place as u64)
+}
+
+/// What a node is by its id. The operator's tools run beside the metadata service.
+pub fn role(node: NodeId) -> Role {
+    match node.0 {
+        10..40 => Role::StorageNode,
+        40..100 => Role::S3Gateway,
+        _ => Role::Metadata,
+    }
 }

@@ -103,7 +103,7 @@ impl World {
             match opened {
                 Ok(service) => {
                     tokio::spawn(restart_when_fatal(Arc::clone(self), place, Arc::clone(&alive), service.fatal()));
-                    self.net().bind(node, Arc::clone(&service) as Arc<_>);
+                    self.net().bind(node, Arc::clone(&service) as Arc<_>, &alive);
                     self.processes().voters.insert(place, Running { service, alive });
                     self.env().trace.line(format_args!("metadata node {node} runs"));
                     return true;

@@ -10,8 +10,7 @@ use crate::topology::Topology;
 
 impl Plan {
     /// The plan of a cluster seed.
-    pub fn of_cluster(rng: &SimRng, focus: Option<Sabotage>) -> Self {
-        let mut topology = Topology::draw(&rng.stream("topology"));
+    pub fn of_cluster(rng: &SimRng, mut topology: Topology, focus: Option<Sabotage>) -> Self {
         if matches!(focus, Some(Sabotage::NodeIdReused | Sabotage::FollowerReadWithoutReadIndex)) {
             topology.voters = 3;
             topology.gateways = topology.gateways.max(2);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stele_metadata::MetadataNode;
 use stele_metadata::model_disk::ModelDisk as MetaDisk;
 use stele_rpc::client::MetaClient;
+use stele_rpc::transport::SharedTransport;
 use stele_storage_node::media::model::{Faults, ModelDisk};
 use stele_storage_node::node::StorageNode;
 use stele_types::ids::{ClusterId, DriveId, NodeId};
@@ -23,7 +24,7 @@ use crate::plan::Plan;
 use crate::runtime::NodeClock;
 use crate::sabotage::Sabotage;
 use crate::seed::SimRng;
-use crate::topology::{OPERATOR, Topology, storage_node, voter_node};
+use crate::topology::{OPERATOR, Topology, gateway_node, storage_node, voter_node};
 
 /// A process that serves requests.
 #[derive(Debug)]
@@ -62,6 +63,7 @@ pub struct World {
     pub(crate) cluster: ClusterId,
     #[cfg_attr(not(feature = "sabotage"), expect(dead_code, reason = "read where sabotage is compiled in"))]
     pub(crate) sabotage: Option<Sabotage>,
+    operator_alive: Alive,
     processes: Mutex<Processes>,
 }
 
@@ -84,6 +86,7 @@ impl World {
             voters: Mutex::new((0..plan.topology.voters).map(voter).collect()),
             cluster: ClusterId::from_bytes(random_bytes(&ids)),
             rng: rng.stream("world"),
+            operator_alive: Arc::new(AtomicBool::new(true)),
             processes: Mutex::default(),
             plan,
             env,
@@ -127,7 +130,11 @@ impl World {
 
     /// Something that is not part of the cluster's processes talks to the metadata service.
     pub(crate) fn operator(&self) -> MetaClient {
-        MetaClient::new(self.net().transport(OPERATOR, Arc::new(AtomicBool::new(true))), self.meta_nodes())
+        MetaClient::new(self.operator_transport(), self.meta_nodes())
+    }
+
+    pub(crate) fn operator_transport(&self) -> SharedTransport {
+        self.net().transport(OPERATOR, Arc::clone(&self.operator_alive))
     }
 
     /// Every process is gone and every device has lost what it had not synced.
@@ -165,6 +172,7 @@ impl World {
         let gateway = self.processes().gateways.get_mut(place).and_then(Option::take);
         let Some((alive, killed)) = gateway else { return false };
         alive.store(false, Ordering::Relaxed);
+        self.net().unbind(gateway_node(place));
         killed.send_replace(true);
         true
     }

@@ -49,8 +49,9 @@ fn after_build(steps: &mut Steps, extent: Extent) {
         succeed(test.args(ALL).env("STELE_BIN", stele()).env("STELE_KILL_ROUNDS", rounds))
     });
     if extent == Extent::Full {
-        // A hundred seeds and fifty clusters are among the tests.
+        // A hundred seeds, fifty clusters and some over QUIC are among the tests.
         steps.run("more seeds", || succeed(&mut built("stele-sim", &["--seeds", "100..5000"])));
+        steps.run("more over QUIC", || succeed(&mut built("stele-sim", &["--quic", "--seeds", "10..200"])));
         steps.run("more clusters", || succeed(&mut built("stele-sim", &["--cluster", "--seeds", "50..1000"])));
     }
     steps.run("S3 suite and bad input", || with_clients("loadtest/acceptance/suite.py", &[]));

@@ -12,7 +12,7 @@ use stele_types::seam::{Clock, Rng};
 
 use super::config::{ConfigError, QuicConfig, SOCKET_BUFFER};
 use super::errors::CLOSE_STOPPING;
-use super::identifiers::{ResetKey, SeamIds};
+use super::identifiers::{ResetKey, SeamIds, first_id};
 use crate::tls::TlsError;
 use crate::tls::config;
 use crate::tls::credentials::Credentials;
@@ -83,6 +83,7 @@ pub struct QuicEndpoint {
     pub(super) endpoint: quinn::Endpoint,
     pub(super) config: QuicConfig,
     pub(super) clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
     shown: ArcSwap<Shown>,
     server: ArcSwap<quinn::ServerConfig>,
     serving: AtomicBool,
@@ -121,6 +122,7 @@ impl QuicEndpoint {
             endpoint,
             config,
             clock,
+            rng,
             shown: ArcSwap::from_pointee(shown),
             server: ArcSwap::from_pointee(server),
             serving: AtomicBool::new(false),
@@ -177,7 +179,9 @@ impl QuicEndpoint {
 
     pub(super) fn client_config(&self, mtu_cap: u16, class: Class) -> quinn::ClientConfig {
         let mut out = quinn::ClientConfig::new(Arc::<QuicClientConfig>::clone(&self.shown.load().client));
-        out.transport_config(self.config.dialling(mtu_cap, class));
+        let rng = Arc::clone(&self.rng);
+        out.transport_config(self.config.dialling(mtu_cap, class))
+            .initial_dst_cid_provider(Arc::new(move || first_id(&*rng)));
         out
     }
 }

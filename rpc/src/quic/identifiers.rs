@@ -28,6 +28,11 @@ impl ConnectionIdGenerator for SeamIds {
     }
 }
 
+/// What a caller calls a server that has not named itself yet. The longest that QUIC has: it must be unpredictable.
+pub(super) fn first_id(rng: &dyn Rng) -> ConnectionId {
+    ConnectionId::new(&random_bytes::<20>(rng))
+}
+
 pub(super) struct ResetKey(pub(super) [u8; 32]);
 
 impl ResetKey {

@@ -70,12 +70,20 @@ impl ClusterCa {
     /// # Errors
     /// [`TlsError::Library`].
     pub fn create(cluster: ClusterId, validity: Validity, rng: &dyn Rng) -> Result<Self, TlsError> {
-        let key = new_key()?;
+        Self::with_key(cluster, &new_key()?, validity, rng)
+    }
+
+    pub(super) fn with_key(
+        cluster: ClusterId,
+        key: &KeyPair,
+        validity: Validity,
+        rng: &dyn Rng,
+    ) -> Result<Self, TlsError> {
         let mut params = params(&format!("Stele cluster {cluster}"), &ca_uri(cluster), rng)?;
         validity.apply(&mut params)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        let made = params.self_signed(&key).map_err(|e| TlsError::library("sign the CA certificate", e))?;
+        let made = params.self_signed(key).map_err(|e| TlsError::library("sign the CA certificate", e))?;
         Self::from_pem(&made.pem(), &key.serialize_pem())
     }
 
@@ -133,13 +141,22 @@ impl ClusterCa {
         if identity.cluster != self.cluster {
             return Err(TlsError::Mismatch("the certificate asked for is of another cluster"));
         }
-        let request = parse_request(request)?;
+        self.certify(identity, &parse_request(request)?.public_key, validity, rng)
+    }
+
+    pub(super) fn certify(
+        &self,
+        identity: Identity,
+        public_key: &impl PublicKeyData,
+        validity: Validity,
+        rng: &dyn Rng,
+    ) -> Result<String, TlsError> {
         let mut params = params(&format!("{} {}", identity.role, identity.node), &identity.to_string(), rng)?;
         validity.apply(&mut params)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        let made = params.signed_by(&request.public_key, &self.issuer);
+        let made = params.signed_by(public_key, &self.issuer);
         Ok(made.map_err(|e| TlsError::library("sign a node certificate", e))?.pem())
     }
 }

@@ -31,11 +31,6 @@ impl TimeProvider for SeamTime {
     }
 }
 
-/// aws-lc-rs with its default groups, of which X25519MLKEM768 comes first.
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
-}
-
 fn trust(credentials: &Credentials, provider: &CryptoProvider) -> Trust {
     Trust {
         cluster: credentials.cluster(),
@@ -56,7 +51,7 @@ fn refused(error: rustls::Error) -> TlsError {
 /// # Errors
 /// [`TlsError::Mismatch`] if the key is not the certificate's.
 pub fn server(credentials: &Credentials, clock: Arc<dyn Clock>) -> Result<ServerConfig, TlsError> {
-    let provider = provider();
+    let provider = credentials.provider();
     let verifier = NodeClientVerifier { trust: trust(credentials, &provider) };
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(SeamTime(clock)))
         .with_protocol_versions(&[&TLS13])
@@ -75,7 +70,7 @@ pub fn server(credentials: &Credentials, clock: Arc<dyn Clock>) -> Result<Server
 /// # Errors
 /// [`TlsError::Mismatch`] if the key is not the certificate's.
 pub fn client(credentials: &Credentials, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
-    let provider = provider();
+    let provider = credentials.provider();
     let verifier = NodeServerVerifier { trust: trust(credentials, &provider) };
     let mut config = ClientConfig::builder_with_details(provider, Arc::new(SeamTime(clock)))
         .with_protocol_versions(&[&TLS13])
@@ -94,7 +89,7 @@ pub fn client(credentials: &Credentials, clock: Arc<dyn Clock>) -> Result<Client
 /// # Errors
 /// [`TlsError::Library`].
 pub fn join(fingerprint: CaFingerprint, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
-    let provider = provider();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let mut config = ClientConfig::builder_with_details(provider, Arc::new(SeamTime(clock)))
         .with_protocol_versions(&[&TLS13])

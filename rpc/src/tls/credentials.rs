@@ -1,5 +1,8 @@
 //! One node's key, certificate and trusted CAs, loaded from text.
 
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor};
 use sha2::{Digest, Sha256};
@@ -17,6 +20,7 @@ pub struct Credentials {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     anchors: Vec<TrustAnchor<'static>>,
+    provider: Arc<CryptoProvider>,
 }
 
 impl std::fmt::Debug for Credentials {
@@ -54,7 +58,9 @@ impl Credentials {
             return Err(TlsError::Pem { what: "CA certificate", problem: "the text holds none".to_owned() });
         };
         // The CA travels along, so that a joining node finds the one whose fingerprint it knows.
-        Ok(Self { identity, chain: vec![certificate, issuer], key, anchors })
+        // aws-lc-rs with its default groups, of which X25519MLKEM768 comes first.
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        Ok(Self { identity, chain: vec![certificate, issuer], key, anchors, provider })
     }
 
     /// Who the node is.
@@ -65,6 +71,14 @@ impl Credentials {
     /// Its cluster.
     pub const fn cluster(&self) -> ClusterId {
         self.identity.cluster
+    }
+
+    pub(super) fn with_provider(self, provider: CryptoProvider) -> Self {
+        Self { provider: Arc::new(provider), ..self }
+    }
+
+    pub(super) fn provider(&self) -> Arc<CryptoProvider> {
+        Arc::clone(&self.provider)
     }
 
     pub(super) fn chain(&self) -> Vec<CertificateDer<'static>> {

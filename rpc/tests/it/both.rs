@@ -17,7 +17,7 @@ fn pattern(len: usize, seed: u8) -> Bytes {
 
 #[tokio::test]
 async fn bodies_of_every_size_return_unchanged() {
-    for mut world in World::both() {
+    for mut world in World::all() {
         world.start(Probe::new());
         let transport = world.transport();
         for len in [0, 1, 1199, 65_536, 1 << 20, RPC_BODY_BYTES_MAX] {
@@ -31,7 +31,7 @@ async fn bodies_of_every_size_return_unchanged() {
 
 #[tokio::test]
 async fn the_service_learns_who_asks() {
-    for mut world in World::both() {
+    for mut world in World::all() {
         world.start(Probe::new());
         let answer = world.transport().call(SERVER, ask("who", "")).await.unwrap();
         assert_eq!(answer.body, CLIENT.to_string());
@@ -40,7 +40,7 @@ async fn the_service_learns_who_asks() {
 
 #[tokio::test]
 async fn typed_errors_cross_whole() {
-    for mut world in World::both() {
+    for mut world in World::all() {
         world.start(Probe::new());
         let transport = world.transport();
         let stale = transport.call(SERVER, ask("stale", "")).await.unwrap_err();
@@ -52,7 +52,7 @@ async fn typed_errors_cross_whole() {
 
 #[tokio::test]
 async fn past_its_deadline_a_call_has_an_unknown_outcome_and_stops_the_service() {
-    for mut world in World::both() {
+    for mut world in World::all() {
         let probe = Probe::new();
         world.start(probe.clone());
         let transport = world.transport();
@@ -66,7 +66,7 @@ async fn past_its_deadline_a_call_has_an_unknown_outcome_and_stops_the_service()
 
 #[tokio::test]
 async fn a_cancelled_call_stops_the_service() {
-    for mut world in World::both() {
+    for mut world in World::all() {
         let probe = Probe::new();
         world.start(probe.clone());
         let transport = world.transport();
@@ -80,7 +80,7 @@ async fn a_cancelled_call_stops_the_service() {
 
 #[tokio::test]
 async fn many_calls_at_once_get_their_own_answers() {
-    for mut world in World::both() {
+    for mut world in World::all() {
         let probe = Probe::new();
         world.start(probe.clone());
         let transport = world.transport();
@@ -103,7 +103,7 @@ async fn many_calls_at_once_get_their_own_answers() {
 
 #[tokio::test]
 async fn a_peer_that_restarted_is_found_again() {
-    for mut world in World::both() {
+    for mut world in World::all() {
         let transport = world.transport();
         for _ in 0..3 {
             let probe = Probe::new();
@@ -117,19 +117,21 @@ async fn a_peer_that_restarted_is_found_again() {
 
 #[tokio::test]
 async fn a_peer_that_stops_leaves_calls_under_way_unknown() {
-    let [_, mut world] = World::both();
-    let probe = Probe::new();
-    world.start(probe.clone());
-    let transport = world.transport();
-    let call = tokio::spawn(async move { transport.call(SERVER, ask("hang", "")).await });
-    probe.wait(|seen| seen.started == 1).await;
-    world.stop().await;
-    assert_eq!(call.await.unwrap().unwrap_err().code, Code::DeadlineExceeded);
+    let [_, udp, packets] = World::all();
+    for mut world in [udp, packets] {
+        let probe = Probe::new();
+        world.start(probe.clone());
+        let transport = world.transport();
+        let call = tokio::spawn(async move { transport.call(SERVER, ask("hang", "")).await });
+        probe.wait(|seen| seen.started == 1).await;
+        world.stop().await;
+        assert_eq!(call.await.unwrap().unwrap_err().code, Code::DeadlineExceeded);
+    }
 }
 
 #[tokio::test]
 async fn a_peer_that_is_gone_is_unreachable() {
-    for mut world in World::both() {
+    for mut world in World::all() {
         let transport = world.transport();
         assert_eq!(transport.call(SERVER, ask("echo", "")).await.unwrap_err().code, Code::Unreachable);
         assert_eq!(transport.call(NodeId(99), ask("echo", "")).await.unwrap_err().code, Code::Unreachable);

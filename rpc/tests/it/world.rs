@@ -12,6 +12,7 @@ use stele_rpc::quic::address::AddressBook;
 use stele_rpc::quic::authorize;
 use stele_rpc::quic::config::QuicConfig;
 use stele_rpc::quic::endpoint::{EndpointOptions, QuicEndpoint, Socket};
+use stele_rpc::quic::packets::{PacketNetwork, Path};
 use stele_rpc::quic::server::{Handlers, QuicServer};
 use stele_rpc::quic::transport::QuicTransport;
 use stele_rpc::tls::authority::{ClusterCa, NodeKey, Validity};
@@ -102,7 +103,9 @@ pub(crate) fn endpoint_on(
     clock: Arc<Hand>,
     config: QuicConfig,
 ) -> Arc<QuicEndpoint> {
-    let rng = Counter(AtomicU64::new(credentials.identity().node.0 << 32));
+    // Two endpoints that draw the same connection ids would be one peer to whoever they dial.
+    static ENDPOINTS: AtomicU64 = AtomicU64::new(1);
+    let rng = Counter(AtomicU64::new(ENDPOINTS.fetch_add(1, Ordering::Relaxed) << 32));
     QuicEndpoint::bind(EndpointOptions { config, socket, credentials, clock, rng: Arc::new(rng) }).unwrap()
 }
 
@@ -139,7 +142,23 @@ pub(crate) fn caller(ca: &ClusterCa, role: Role, address: &str) -> QuicTransport
     QuicTransport::new(endpoint, book(&[(SERVER, address)]))
 }
 
-/// Either transport between `CLIENT` and `SERVER`, for tests that hold on both.
+/// Loses, repeats and reorders a few datagrams, always the same ones.
+#[derive(Debug, Default)]
+struct Rough(AtomicU64);
+
+impl Path for Rough {
+    fn carry(&self, _: SocketAddr, _: SocketAddr, _: usize) -> Vec<Duration> {
+        let (soon, late) = (Duration::from_micros(200), Duration::from_millis(3));
+        match self.0.fetch_add(1, Ordering::Relaxed) % 101 {
+            7 => vec![],
+            13 => vec![soon, late],
+            29 => vec![late],
+            _ => vec![soon],
+        }
+    }
+}
+
+/// One transport between `CLIENT` and `SERVER`, for tests that hold on all.
 pub(crate) enum World {
     Memory(Arc<MemoryNetwork>),
     Quic(Box<QuicWorld>),
@@ -147,18 +166,27 @@ pub(crate) enum World {
 
 pub(crate) struct QuicWorld {
     ca: ClusterCa,
+    /// Without it sockets are the kernel's.
+    packets: Option<Arc<PacketNetwork>>,
     book: AddressBook,
     client: QuicTransport,
     server: Option<Node>,
 }
 
 impl World {
-    pub(crate) fn both() -> [Self; 2] {
+    /// In memory, over the kernel's UDP, and over simulated packets.
+    pub(crate) fn all() -> [Self; 3] {
+        let rough = PacketNetwork::new(Arc::new(Rough::default()));
+        [Self::Memory(Arc::default()), Self::quic(None), Self::quic(Some(rough))]
+    }
+
+    fn quic(packets: Option<Arc<PacketNetwork>>) -> Self {
         let ca = new_ca(7);
-        let client = endpoint(credentials(&ca, Role::S3Gateway, CLIENT), Hand::at(NOW), config());
+        let client = credentials(&ca, Role::S3Gateway, CLIENT);
+        let client = endpoint_on(socket(packets.as_ref(), CLIENT), client, Hand::at(NOW), config());
         let book = AddressBook::default();
         let client = QuicTransport::new(client, book.clone());
-        [Self::Memory(Arc::default()), Self::Quic(Box::new(QuicWorld { ca, book, client, server: None }))]
+        Self::Quic(Box::new(QuicWorld { ca, packets, book, client, server: None }))
     }
 
     pub(crate) fn start(&mut self, service: Arc<dyn Service>) {
@@ -166,7 +194,8 @@ impl World {
             Self::Memory(network) => network.bind(SERVER, service),
             Self::Quic(world) => {
                 let server = credentials(&world.ca, Role::StorageNode, SERVER);
-                let node = serve(endpoint(server, Hand::at(NOW), config()), service);
+                let socket = socket(world.packets.as_ref(), SERVER);
+                let node = serve(endpoint_on(socket, server, Hand::at(NOW), config()), service);
                 world.book.set(SERVER, vec![node.address.clone()]);
                 world.server = Some(node);
             }
@@ -191,4 +220,9 @@ impl World {
             Self::Quic(world) => Arc::new(world.client.clone()),
         }
     }
+}
+
+fn socket(packets: Option<&Arc<PacketNetwork>>, node: NodeId) -> Socket {
+    let address = |node: NodeId| SocketAddr::from(([10, 0, 0, u8::try_from(node.0).unwrap()], 9100));
+    packets.map_or_else(loopback, |network| network.bind(address(node)))
 }

@@ -1,15 +1,18 @@
 //! I-10: the same seed gives the same run. Everything else here rests on it.
 
-use stele_sim::run::{Options, run};
+use stele_sim::run::{Options, Setting, run};
 
 #[test]
 fn same_seed_same_trace() {
-    for (cluster, seed) in [(false, 0), (false, 3), (false, 10), (true, 0), (true, 3), (true, 5)] {
-        let options = Options { cluster, seed, sabotage: None, focus: None, keep_trace: true };
+    use Setting::{Cluster, Quic, Small};
+    for (setting, seed) in
+        [(Small, 0), (Small, 3), (Small, 10), (Cluster, 0), (Cluster, 3), (Cluster, 5), (Quic, 0), (Quic, 3)]
+    {
+        let options = Options { setting, seed, sabotage: None, focus: None, keep_trace: true };
         let (first, second) = (run(&options).unwrap(), run(&options).unwrap());
         let differs = first.trace.iter().zip(&second.trace).position(|(a, b)| a != b);
         if let Some(at) = differs {
-            panic!("seed {seed}: line {at} differs:\n{}\n{}", first.trace[at], second.trace[at]);
+            panic!("{setting:?} seed {seed}: line {at} differs:\n{}\n{}", first.trace[at], second.trace[at]);
         }
         assert_eq!(first.trace.join("\n").into_bytes(), second.trace.join("\n").into_bytes());
         assert_eq!((first.lines, &first.hash), (second.lines, &second.hash));
@@ -19,7 +22,8 @@ fn same_seed_same_trace() {
 
 #[test]
 fn other_seeds_give_other_runs() {
-    let hash =
-        |seed| run(&Options { cluster: false, seed, sabotage: None, focus: None, keep_trace: false }).unwrap().hash;
+    let hash = |seed| {
+        run(&Options { setting: Setting::Small, seed, sabotage: None, focus: None, keep_trace: false }).unwrap().hash
+    };
     assert_ne!(hash(1), hash(2));
 }

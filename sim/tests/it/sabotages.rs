@@ -1,17 +1,17 @@
 //! Each promise that is broken on purpose is found by some seed, and the same seeds pass without.
 
-use stele_sim::run::{Options, run};
+use stele_sim::run::{Options, Setting, run};
 use stele_sim::sabotage::Sabotage;
 
 /// The first seed below `bound` that finds the sabotage; every seed tried passes without it, under
 /// the same plan.
-fn first_seed(cluster: bool, sabotage: Sabotage, bound: u64) -> (u64, Vec<String>) {
+fn first_seed(setting: Setting, sabotage: Sabotage, bound: u64) -> (u64, Vec<String>) {
     for seed in 0..bound {
-        let honest = run(&Options { cluster, seed, sabotage: None, focus: Some(sabotage), keep_trace: false })
+        let honest = run(&Options { setting, seed, sabotage: None, focus: Some(sabotage), keep_trace: false })
             .expect("a run ends with a report");
         assert!(honest.findings.is_empty(), "seed {seed} fails without sabotage: {:#?}", honest.findings);
         let broken =
-            run(&Options { cluster, seed, sabotage: Some(sabotage), focus: Some(sabotage), keep_trace: false })
+            run(&Options { setting, seed, sabotage: Some(sabotage), focus: Some(sabotage), keep_trace: false })
                 .expect("a run ends with a report");
         if !broken.findings.is_empty() {
             return (seed, broken.findings);
@@ -21,11 +21,11 @@ fn first_seed(cluster: bool, sabotage: Sabotage, bound: u64) -> (u64, Vec<String
 }
 
 fn found(sabotage: Sabotage, bound: u64, invariants: &[&str]) {
-    found_in(false, sabotage, bound, invariants);
+    found_in(Setting::Small, sabotage, bound, invariants);
 }
 
-fn found_in(cluster: bool, sabotage: Sabotage, bound: u64, invariants: &[&str]) {
-    let (seed, findings) = first_seed(cluster, sabotage, bound);
+fn found_in(setting: Setting, sabotage: Sabotage, bound: u64, invariants: &[&str]) {
+    let (seed, findings) = first_seed(setting, sabotage, bound);
     let names_it = |finding: &String| invariants.iter().any(|invariant| finding.starts_with(invariant));
     assert!(findings.iter().any(names_it), "seed {seed} finds something else: {findings:#?}");
 }
@@ -57,15 +57,20 @@ fn skipped_chunk_check_is_found() {
 
 #[test]
 fn follower_read_without_read_index_is_found() {
-    found_in(true, Sabotage::FollowerReadWithoutReadIndex, 10, &["I-3"]);
+    found_in(Setting::Cluster, Sabotage::FollowerReadWithoutReadIndex, 10, &["I-3"]);
 }
 
 #[test]
 fn reused_node_id_is_found() {
-    found_in(true, Sabotage::NodeIdReused, 5, &["I-1", "I-3", "I-4"]);
+    found_in(Setting::Cluster, Sabotage::NodeIdReused, 5, &["I-1", "I-3", "I-4"]);
 }
 
 #[test]
 fn retry_applied_twice_is_found_in_a_cluster() {
-    found_in(true, Sabotage::ReplyCacheOff, 10, &["I-3", "I-4"]);
+    found_in(Setting::Cluster, Sabotage::ReplyCacheOff, 10, &["I-3", "I-4"]);
+}
+
+#[test]
+fn reused_node_id_is_found_over_quic() {
+    found_in(Setting::Quic, Sabotage::NodeIdReused, 5, &["I-1", "I-3", "I-4"]);
 }

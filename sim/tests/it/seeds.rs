@@ -1,6 +1,6 @@
 //! The store keeps its promises in every one of these runs.
 
-use stele_sim::run::{Options, run};
+use stele_sim::run::{Options, Setting, run};
 
 /// Seeds that every check of the project runs. More: `cargo run -p stele-sim -- --seeds 0..10000`.
 const SEEDS: std::ops::Range<u64> = 0..100;
@@ -8,20 +8,28 @@ const SEEDS: std::ops::Range<u64> = 0..100;
 /// The same for clusters of several nodes of every kind.
 const CLUSTER_SEEDS: std::ops::Range<u64> = 0..50;
 
+/// The same over QUIC and simulated packets: fewer, for every packet is encrypted.
+const QUIC_SEEDS: std::ops::Range<u64> = 0..10;
+
 #[test]
 fn promises_hold() {
-    hold(false, SEEDS, 5_000);
+    hold(Setting::Small, SEEDS, 5_000);
 }
 
 #[test]
 fn promises_hold_in_clusters() {
-    hold(true, CLUSTER_SEEDS, 2_500);
+    hold(Setting::Cluster, CLUSTER_SEEDS, 2_500);
 }
 
-fn hold(cluster: bool, seeds: std::ops::Range<u64>, least: usize) {
+#[test]
+fn promises_hold_over_quic() {
+    hold(Setting::Quic, QUIC_SEEDS, 500);
+}
+
+fn hold(setting: Setting, seeds: std::ops::Range<u64>, least: usize) {
     let mut operations = 0;
     for seed in seeds {
-        let report = run(&Options { cluster, seed, sabotage: None, focus: None, keep_trace: false })
+        let report = run(&Options { setting, seed, sabotage: None, focus: None, keep_trace: false })
             .expect("a run ends with a report");
         let tail = report.trace.iter().rev().take(40).rev().cloned().collect::<Vec<_>>().join("\n");
         assert!(report.findings.is_empty(), "seed {seed}: {:#?}\n{tail}", report.findings);
