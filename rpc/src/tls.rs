@@ -8,7 +8,7 @@
 //! | [`identity`] | `stele://CLUSTER/ROLE/NODE`: what a certificate says |
 //! | [`authority`] | the cluster CA: makes itself, issues node certificates |
 //! | [`credentials`] | one node's key, certificate and trusted CAs |
-//! | [`seeded`] | credentials and handshakes that follow from a seed, for the simulator |
+//! | `seeded` | credentials and handshakes that follow from a seed; only with the feature `simulation` |
 //! | [`verify`] | checks of the other side's certificate |
 //! | [`config`] | TLS configurations for both sides |
 
@@ -16,6 +16,7 @@ pub mod authority;
 pub mod config;
 pub mod credentials;
 pub mod identity;
+#[cfg(feature = "simulation")]
 pub mod seeded;
 pub mod verify;
 

@@ -48,6 +48,8 @@ const READ_AHEAD_BYTES: usize = 8 * MIB;
 const READ_AHEAD_CHUNKS: usize = 16;
 /// How often one place of an object may be resolved again.
 const RESOLVE_AGAIN_MAX: u32 = 3;
+/// How often a read begins anew because the version it found was overwritten or deleted meanwhile.
+const BEGIN_AGAIN_MAX: u32 = 8;
 
 /// What is known of a version and its place in the store.
 struct Resolved {
@@ -73,22 +75,38 @@ pub async fn head_object(gw: &Arc<Gateway>, request: GetRequest) -> Result<HeadR
 /// [`GatewayError`] says; `DrivesMissing`, `Corrupt`, `SlowDown`, `Unavailable`. Behind the first
 /// chunk these end the body stream instead.
 pub async fn get_object(gw: &Arc<Gateway>, request: GetRequest) -> Result<GetReply, GatewayError> {
+    for _ in 0..BEGIN_AGAIN_MAX {
+        if let Some(reply) = read_version(gw, &request).await? {
+            return Ok(reply);
+        }
+        tracing::info!(key = request.key, "overwritten or deleted under a read; the read begins anew");
+    }
+    Err(GatewayError::SlowDown { what: "a key that is overwritten faster than it can be read" })
+}
+
+/// Reads the version that the request means now; `None` if it went before its first bytes were read, and
+/// another one is meant since.
+async fn read_version(gw: &Arc<Gateway>, request: &GetRequest) -> Result<Option<GetReply>, GatewayError> {
     let resolved = resolve(gw, &request.bucket, &request.key, request.version).await?; // G1
-    let range = range(gw, &request, &resolved.version)?; // G2
+    let range = range(gw, request, &resolved.version)?; // G2
     let head = HeadReply { version: resolved.version, latest: resolved.latest, range };
     if range.len == 0 {
-        return Ok(GetReply { head, body: ready(Vec::new(), 0) });
+        return Ok(Some(GetReply { head, body: ready(Vec::new(), 0) }));
     }
-    let mut reader = Reader::new(gw, &request, &head, resolved.packs)?;
-    let first = reader.next_chunk().await?; // G3, G4, G5, G6
+    let mut reader = Reader::new(gw, request, &head, resolved.packs)?;
+    // G3, G4, G5, G6
+    let first = match reader.next_chunk().await {
+        Err(GatewayError::NoSuchVersion) if !matches!(request.version, VersionSelector::Id(_)) => return Ok(None),
+        first => first?,
+    };
     let pieces = first.map(|chunk| chunk.into_pieces()).unwrap_or_default();
     gw.metrics.bytes_out.inc_by(range.len);
     if reader.is_done() {
-        return Ok(GetReply { head, body: ready(pieces, range.len) });
+        return Ok(Some(GetReply { head, body: ready(pieces, range.len) }));
     }
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(stream(reader, pieces, sender)); // G7
-    Ok(GetReply { head, body: produced(receiver, range.len) })
+    Ok(Some(GetReply { head, body: produced(receiver, range.len) }))
 }
 
 /// G1.

@@ -87,6 +87,9 @@ fn check(manifest: &Manifest, findings: &mut Vec<String>) {
             findings.push(format!("{folder}: is pure and must not depend on {name}"));
         }
     }
+    if folder != "sim" && manifest.text.lines().any(|line| line.contains("\"simulation\"")) {
+        findings.push(format!("{folder}: only sim may use the feature `simulation`: its secrets are none"));
+    }
     if folder != "fuzz" {
         check_inheritance(manifest, findings);
     }
@@ -178,6 +181,13 @@ mod tests {
         let text = HEAD.replace("[lints]\nworkspace = true\n", "");
         check(&Manifest { folder: "rpc".to_owned(), text, ..Manifest::default() }, &mut findings);
         assert!(findings.len() == 1 && findings[0].contains("[lints]"), "{findings:?}");
+    }
+
+    #[test]
+    fn secrets_that_are_none_stay_in_the_simulator() {
+        let features = "[dependencies]\nstele-rpc = { workspace = true, features = [\"simulation\"] }\n";
+        assert_eq!(found("cli", &["stele-rpc"], features).len(), 1);
+        assert_eq!(found("sim", &["stele-rpc"], features), [""; 0]);
     }
 
     #[test]

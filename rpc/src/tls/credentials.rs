@@ -73,6 +73,7 @@ impl Credentials {
         self.identity.cluster
     }
 
+    #[cfg(feature = "simulation")]
     pub(super) fn with_provider(self, provider: CryptoProvider) -> Self {
         Self { provider: Arc::new(provider), ..self }
     }

@@ -37,6 +37,7 @@ struct State {
     references: BTreeSet<(PackId, OwnerId)>,
     completed: BTreeMap<UploadId, MetaReply>,
     uploads: BTreeMap<UploadId, (Upload, BTreeMap<u16, Part>)>,
+    overtaken: Option<(String, String)>,
 }
 
 /// The service.
@@ -114,6 +115,11 @@ impl FakeMeta {
         change(self.state.lock().unwrap().packs.get_mut(&pack).unwrap());
     }
 
+    /// Just before rows of packs are asked for the next time, `by` takes the place of `key`.
+    pub(super) fn overtake(&self, key: &str, by: &str) {
+        self.state.lock().unwrap().overtaken = Some((key.to_owned(), by.to_owned()));
+    }
+
     pub(super) fn references_of(&self, owner: OwnerId) -> BTreeSet<PackId> {
         let state = self.state.lock().unwrap();
         state.references.iter().filter(|(_, o)| *o == owner).map(|(p, _)| *p).collect()
@@ -121,6 +127,18 @@ impl FakeMeta {
 }
 
 impl State {
+    /// What an overwrite by another gateway does: the old version goes, and the rows of its packs with it.
+    fn overtaken(&mut self) {
+        let Some((key, by)) = self.overtaken.take() else { return };
+        let place = |name: &str| self.versions.keys().find(|(_, key)| key == name).cloned().unwrap();
+        let (key, by) = (place(&key), place(&by));
+        let newer = self.versions.remove(&by).unwrap();
+        let older = self.versions.insert(key, newer).unwrap();
+        let gone = |pack: &PackId| self.references.contains(&(*pack, older.owner));
+        let gone: BTreeSet<PackId> = self.packs.keys().copied().filter(gone).collect();
+        self.packs.retain(|pack, _| !gone.contains(pack));
+    }
+
     fn read(&self, request: MetaRequest) -> Result<MetaReply, RpcError> {
         match request {
             MetaRequest::ClusterMap { known } => {
@@ -371,7 +389,12 @@ impl Service for FakeMeta {
         }
         let reply = match request.message {
             Message::Meta(MetaRequest::Command(envelope)) => state.command(*envelope)?,
-            Message::Meta(read) => state.read(read)?,
+            Message::Meta(read) => {
+                if matches!(read, MetaRequest::Packs { .. }) {
+                    state.overtaken();
+                }
+                state.read(read)?
+            }
             Message::Storage(_) | Message::Raft(_) | Message::Renew(_) => return err(Code::Malformed),
         };
         Ok(Response { reply: Reply::Meta(reply), body: bytes::Bytes::new() })

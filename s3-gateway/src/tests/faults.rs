@@ -145,6 +145,16 @@ async fn a_pack_that_is_gone_ends_the_read_with_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_that_an_overwrite_overtakes_shows_the_newer_object() {
+    let c = cluster().await;
+    // More than one pack: rows of the others are asked for when the manifest was read.
+    c.put("k", &noise(5, 40 << 20)).await.unwrap();
+    c.put("newer", &noise(6, 9 << 20)).await.unwrap();
+    c.meta.overtake("k", "newer");
+    assert!(c.get("k").await.unwrap() == noise(6, 9 << 20));
+}
+
+#[tokio::test(start_paused = true)]
 async fn memory_is_bounded_and_slow_readers_do_not_stop_others() {
     let config = crate::api::GatewayConfig { memory_bytes: 64 << 20, ..small_config() };
     let c = cluster_with(config, "rs-4-2", 6).await;
