@@ -269,7 +269,6 @@ def every_answer_has_an_id_of_its_own(t):
 def unimplemented_operations_say_so(t):
     t.put("k")
     for name, more in [
-        ("put_bucket_versioning", {"VersioningConfiguration": {"Status": "Enabled"}}),
         ("put_bucket_policy", {"Policy": "{}"}),
         ("put_bucket_acl", {"ACL": "public-read"}),
         ("put_bucket_tagging", {"Tagging": {"TagSet": []}}),

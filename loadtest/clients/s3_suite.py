@@ -144,8 +144,9 @@ if __name__ == "__main__":
     import s3_cases_listing
     import s3_cases_multipart
     import s3_cases_objects
+    import s3_cases_versioning
 
-    assert s3_cases_objects and s3_cases_multipart and s3_cases_listing and s3_cases_bad_input
+    assert s3_cases_objects and s3_cases_multipart and s3_cases_listing and s3_cases_bad_input and s3_cases_versioning
     failures = run(sys.argv[1:])
     print(f"{failures} failed" if failures else "all passed")
     sys.exit(1 if failures else 0)

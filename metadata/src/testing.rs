@@ -238,7 +238,7 @@ impl Machine {
         }
     }
 
-    /// Sets versioning behind the API, which has no command for it yet.
+    /// Sets versioning and keeps the configuration epoch, so that guards hold; also back to unset, as no command does.
     pub(crate) fn set_versioning(&mut self, bucket: BucketId, versioning: Versioning) {
         let key = keyspace::bucket(bucket);
         let mut row: stele_types::object::BucketRow = rows::load(&*self.kv.view().unwrap(), &key).unwrap().unwrap();

@@ -14,7 +14,9 @@ use stele_types::ids::{
     RangeId, UploadId, VersionId,
 };
 use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
-use stele_types::object::{BucketRow, ChecksumAlgorithm, ChecksumType, Part, StoredHeaders, Upload, Version};
+use stele_types::object::{
+    BucketRow, ChecksumAlgorithm, ChecksumType, Part, StoredHeaders, Upload, Version, Versioning,
+};
 use stele_types::pack::PackRow;
 use stele_types::role::Role;
 use stele_types::scheme::Scheme;
@@ -106,6 +108,13 @@ pub struct ListedKey {
     pub etag: String,
     /// Checksum algorithms known, with what they cover.
     pub checksums: Vec<(ChecksumAlgorithm, ChecksumType)>,
+}
+
+/// A change of a bucket's configuration. Append-only.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum BucketChange {
+    /// Keep versions, or stop doing so. `Unset` is refused: what was enabled can only be suspended.
+    Versioning(Versioning),
 }
 
 /// A request to the metadata service.
@@ -278,6 +287,13 @@ pub enum Command {
         /// Its name, valid by S3's rules.
         name: String,
     },
+    /// Change one setting of a bucket. In force for every write that commits later.
+    ConfigureBucket {
+        /// Its name.
+        name: String,
+        /// What is to hold from now on.
+        change: BucketChange,
+    },
     /// Delete an empty bucket.
     DeleteBucket {
         /// Its name.
@@ -411,7 +427,7 @@ pub struct Lease {
 pub enum MetaReply {
     /// To `ClusterMap`: `None` if the caller's is current.
     ClusterMap(Option<Box<ClusterMap>>),
-    /// To `Bucket` and `CreateBucket`.
+    /// To `Bucket`, `CreateBucket` and `ConfigureBucket`.
     Bucket(Box<BucketRow>),
     /// To `Buckets`.
     Buckets(ListPage<BucketRow>),

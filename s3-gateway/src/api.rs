@@ -19,7 +19,7 @@ use stele_types::object::{
 };
 use stele_types::seam::{Clock, Rng, UnixMillis};
 
-pub use crate::error::{BodyError, DigestKind, GatewayError, StartError};
+pub use crate::error::{BodyError, DigestKind, GatewayError, Shown, StartError};
 
 /// Bytes on their way in or out. Ends after the last byte, or with one error and nothing behind it.
 pub type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send + Sync>>;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stele_rpc::error::{Code, RpcError};
-use stele_rpc::meta::{Command, ListPage, MetaReply, MetaRequest, Origin, RangeRef, WriteGuard};
+use stele_rpc::meta::{BucketChange, Command, ListPage, MetaReply, MetaRequest, Origin, RangeRef, WriteGuard};
 use stele_types::ids::Epoch;
 use stele_types::object::BucketRow;
 
@@ -119,6 +119,31 @@ pub async fn create_bucket(gw: &Gateway, name: &str, origin: Origin) -> Result<B
             Ok(*row)
         }
         _ => Err(unexpected_reply("CreateBucket")),
+    }
+}
+
+/// Changes one setting of a bucket.
+///
+/// # Durability
+/// Ok: committed, and in force for every write that commits later, through any gateway.
+///
+/// # Errors
+/// `NoSuchBucket`, `InvalidArgument`, `Unavailable`.
+pub async fn configure_bucket(
+    gw: &Gateway,
+    name: &str,
+    change: BucketChange,
+    origin: Origin,
+) -> Result<BucketRow, GatewayError> {
+    let command = Command::ConfigureBucket { name: name.to_owned(), change };
+    let answer = gw.leases.command(origin, command).await;
+    gw.buckets.forget(name);
+    match answer.map_err(|e| GatewayError::from_meta(e, name))? {
+        MetaReply::Bucket(row) => {
+            gw.buckets.remember(Arc::new((*row).clone()));
+            Ok(*row)
+        }
+        _ => Err(unexpected_reply("ConfigureBucket")),
     }
 }
 

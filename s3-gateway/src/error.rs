@@ -1,10 +1,38 @@
 //! Why a gateway operation failed: one enum, which the HTTP edge maps to S3 codes in one match.
 
 use stele_rpc::error::{Code, RpcError};
+use stele_rpc::meta::Committed;
 use stele_types::error::Kind;
 use stele_types::ids::VersionId;
-use stele_types::object::ETag;
+use stele_types::object::{ETag, Version};
 use stele_types::seam::UnixMillis;
+
+/// A version's id, as S3 shows it: `null` for those written while versioning was unset or suspended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shown {
+    /// Its id.
+    pub id: VersionId,
+    /// It is the null version.
+    pub null: bool,
+}
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.null { f.write_str("null") } else { self.id.fmt(f) }
+    }
+}
+
+impl From<&Version> for Shown {
+    fn from(version: &Version) -> Self {
+        Self { id: version.id, null: version.null_version }
+    }
+}
+
+impl From<&Committed> for Shown {
+    fn from(committed: &Committed) -> Self {
+        Self { id: committed.id, null: committed.null_version }
+    }
+}
 
 /// Which digest differed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,7 +89,7 @@ pub enum GatewayError {
     #[error("the key does not exist")]
     NoSuchKey {
         /// The delete marker that hides it, where one is known.
-        marker: Option<VersionId>,
+        marker: Option<Shown>,
     },
     /// 404.
     #[error("the version does not exist")]
@@ -70,7 +98,7 @@ pub enum GatewayError {
     #[error("the version is a delete marker")]
     DeleteMarker {
         /// Its id.
-        id: VersionId,
+        id: Shown,
         /// Commit time.
         modified: UnixMillis,
     },

@@ -117,11 +117,11 @@ async fn resolve(gw: &Gateway, bucket: &str, key: &str, version: VersionSelector
         async move { version_of(gw.read(request).await?) }
     });
     let resolved = resolved.instrument(tracing::debug_span!("get.g1_resolve")).await?;
-    let found = &resolved.version;
+    let found = &*resolved.version;
     if found.delete_marker {
         return Err(match version {
-            VersionSelector::Current => GatewayError::NoSuchKey { marker: Some(found.id) },
-            _ => GatewayError::DeleteMarker { id: found.id, modified: found.modified },
+            VersionSelector::Current => GatewayError::NoSuchKey { marker: Some(found.into()) },
+            _ => GatewayError::DeleteMarker { id: found.into(), modified: found.modified },
         });
     }
     Ok(resolved)

@@ -51,6 +51,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::AdvanceEpoch => "AdvanceEpoch",
         Command::Fence { .. } => "Fence",
         Command::CreateBucket { .. } => "CreateBucket",
+        Command::ConfigureBucket { .. } => "ConfigureBucket",
         Command::DeleteBucket { .. } => "DeleteBucket",
         Command::StageReferences { .. } => "StageReferences",
         Command::PutVersion(_) => "PutVersion",

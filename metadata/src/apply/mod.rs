@@ -107,6 +107,7 @@ impl Batch<'_> {
             Command::AdvanceEpoch => self.advance_epoch(),
             Command::Fence { limit } => self.fence(cx, *limit),
             Command::CreateBucket { name } => self.create_bucket(cx, name),
+            Command::ConfigureBucket { name, change } => self.configure_bucket(name, change),
             Command::DeleteBucket { name } => self.delete_bucket(name),
             Command::StageReferences { guard, owner, packs } => self.stage_references(guard, owner, packs),
             Command::PutVersion(put) => self.put_version(cx, put),
@@ -143,6 +144,7 @@ fn needs_lease(command: &Command) -> bool {
         | Command::AdvanceEpoch
         | Command::Fence { .. }
         | Command::CreateBucket { .. }
+        | Command::ConfigureBucket { .. }
         | Command::DeleteBucket { .. } => false,
         Command::StageReferences { .. }
         | Command::PutVersion(_)

@@ -1,6 +1,6 @@
 //! The state machine, command by command. Random histories against a model: `model_tests.rs`.
 
-use stele_rpc::meta::{Command, DeleteItem, MetaRequest, VersionSelector};
+use stele_rpc::meta::{BucketChange, Command, DeleteItem, MetaReply, MetaRequest, VersionSelector};
 use stele_types::ids::{
     ClusterId, CommitSeq, DriveId, Epoch, LeaseId, MapEpoch, NodeId, OwnerId, PackId, PgId, UploadId, VersionId,
 };
@@ -122,6 +122,25 @@ fn buckets() {
     let put = m.draws.put(guard(b, 1), "k");
     assert_eq!(code(m.put_as(put)), Code::NoSuchBucket);
     assert_ne!(m.bucket("b"), b, "ids are not reused");
+}
+
+#[test]
+fn a_new_configuration_refuses_writes_planned_with_the_old_one() {
+    let mut m = Machine::new();
+    let b = m.bucket("b");
+    let set = |versioning| Command::ConfigureBucket { name: "b".into(), change: BucketChange::Versioning(versioning) };
+    assert_eq!(code(m.run(set(Versioning::Unset))), Code::Malformed);
+    let MetaReply::Bucket(row) = m.run(set(Versioning::Enabled)).unwrap() else { panic!("no bucket") };
+    assert_eq!((row.config_epoch.0, row.versioning), (2, Versioning::Enabled));
+    let MetaReply::Bucket(again) = m.run(set(Versioning::Enabled)).unwrap() else { panic!("no bucket") };
+    assert_eq!(again, row, "nothing changed, so nothing is planned anew");
+    let planned_before = m.draws.put(guard(b, 1), "k");
+    assert_eq!(code(m.put_as(planned_before)), Code::StaleConfig);
+    let mut put = m.draws.put(guard(b, 1), "k");
+    put.guard.config_epoch = row.config_epoch;
+    assert!(!m.put_as(put).unwrap().null_version);
+    let gone = Command::ConfigureBucket { name: "c".into(), change: BucketChange::Versioning(Versioning::Enabled) };
+    assert_eq!(code(m.run(gone)), Code::NoSuchBucket);
 }
 
 #[test]

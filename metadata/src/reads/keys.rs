@@ -23,7 +23,14 @@ fn selected(
     match version {
         VersionSelector::Current => match CurrentRow::load(rows, &keyspace::named(Tag::Current, range.bucket, key))? {
             Some(row) => Ok((row.id.commit_seq, Some(row.id.nonce))),
-            None => refuse(Code::NoSuchKey, format!("{key:?} does not exist")),
+            // What is newest and not current is a delete marker; the answer names it.
+            None => {
+                let row: KeyRow = load(rows, &keyspace::named(Tag::Key, range.bucket, key))?.unwrap_or_default();
+                match row.newest {
+                    Some(seq) => Ok((seq, None)),
+                    None => refuse(Code::NoSuchKey, format!("{key:?} does not exist")),
+                }
+            }
         },
         VersionSelector::Null => {
             let row: KeyRow = load(rows, &keyspace::named(Tag::Key, range.bucket, key))?.unwrap_or_default();

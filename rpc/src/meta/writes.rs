@@ -92,6 +92,9 @@ pub struct Deleted {
     pub removed_marker: bool,
     /// Delete marker made, if any.
     pub marker: Option<VersionId>,
+    /// That marker is the null version.
+    #[serde(default)]
+    pub marker_null: bool,
     /// Why this item failed; the others are not affected.
     pub error: Option<crate::error::RpcError>,
 }

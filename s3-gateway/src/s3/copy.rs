@@ -80,6 +80,7 @@ pub(super) async fn copy(edge: &S3Edge, mut req: S3Request<CopyObjectInput>) -> 
         precondition,
         origin: origin(edge, &req),
     };
+    let source_bucket = request.source.bucket.clone();
     let reply = crate::copy::copy_object(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
     let committed = &reply.committed;
     let attributes = &committed.attributes;
@@ -92,8 +93,8 @@ pub(super) async fn copy(edge: &S3Edge, mut req: S3Request<CopyObjectInput>) -> 
     set_checksums!(result, &attributes.checksums, attributes.part_lens.len());
     let output = CopyObjectOutput {
         copy_object_result: Some(result),
-        copy_source_version_id: (!reply.source.null_version).then(|| reply.source.id.to_string()),
-        version_id: (!committed.null_version).then(|| committed.id.to_string()),
+        copy_source_version_id: edge.version_id(&source_bucket, (&*reply.source).into()).await,
+        version_id: edge.version_id(&req.input.bucket, committed.into()).await,
         ..CopyObjectOutput::default()
     };
     let mut response = S3Response::new(output);

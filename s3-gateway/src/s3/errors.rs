@@ -4,11 +4,10 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use s3s::stream::aws_chunked_stream::AwsChunkedStreamError;
 use s3s::stream::upload_stream::UploadStreamError;
 use s3s::{S3Error, S3ErrorCode};
-use stele_types::ids::VersionId;
 use stele_types::seam::UnixMillis;
 
 use super::headers::http_date;
-use crate::api::{BodyError, DigestKind, GatewayError};
+use crate::api::{BodyError, DigestKind, GatewayError, Shown};
 
 /// Translates a gateway error. `request_id` goes into the log line of those that are our fault.
 pub(super) fn to_s3(error: GatewayError, request_id: &str) -> S3Error {
@@ -78,7 +77,7 @@ fn retry_later(code: S3ErrorCode, message: String) -> S3Error {
     error
 }
 
-fn marker_headers(id: Option<VersionId>) -> HeaderMap {
+fn marker_headers(id: Option<Shown>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
     if let Some(value) = id.and_then(|id| HeaderValue::from_str(&id.to_string()).ok()) {
@@ -87,7 +86,7 @@ fn marker_headers(id: Option<VersionId>) -> HeaderMap {
     headers
 }
 
-fn no_such_key(marker: Option<VersionId>) -> S3Error {
+fn no_such_key(marker: Option<Shown>) -> S3Error {
     let mut error = coded(S3ErrorCode::NoSuchKey, "The specified key does not exist.");
     if marker.is_some() {
         error.set_headers(marker_headers(marker));
@@ -95,7 +94,7 @@ fn no_such_key(marker: Option<VersionId>) -> S3Error {
     error
 }
 
-fn delete_marker(id: VersionId, modified: UnixMillis) -> S3Error {
+fn delete_marker(id: Shown, modified: UnixMillis) -> S3Error {
     let mut error = coded(S3ErrorCode::MethodNotAllowed, "The specified version is a delete marker.");
     let mut headers = marker_headers(Some(id));
     headers.insert(http::header::ALLOW, HeaderValue::from_static("DELETE"));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, HeaderValue};
 use s3s::dto::{Metadata, Timestamp};
 use stele_rpc::meta::Committed;
-use stele_types::ids::{LogIndex, ObjectRoot, VersionId};
+use stele_types::ids::{LogIndex, ObjectRoot};
 use stele_types::object::StoredHeaders;
 use stele_types::seam::UnixMillis;
 
@@ -71,11 +71,6 @@ pub(super) fn http_date(millis: UnixMillis) -> HeaderValue {
     let formatted = timestamp(millis).format(s3s::dto::TimestampFormat::HttpDate, &mut text);
     let valid = formatted.ok().and_then(|()| HeaderValue::from_bytes(&text).ok());
     valid.unwrap_or_else(|| HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
-}
-
-/// Version id as S3 shows it: `null` for versions written without versioning.
-pub(super) fn version_text(id: VersionId, null_version: bool) -> String {
-    if null_version { "null".to_owned() } else { id.to_string() }
 }
 
 /// Object root and log entry: what an auditor needs to find this version's proof.

@@ -17,10 +17,10 @@ use stele_types::limits::{LIST_PAGE_MAX, PART_NUMBER_MAX};
 
 use super::buckets::requester;
 use super::checksums::{name, set_checksums};
-use super::headers::{timestamp, version_text};
+use super::headers::timestamp;
 use super::multipart::upload_ref;
 use super::objects::{algorithm_list, checksum_type, version_selector};
-use super::{S3Edge, fail};
+use super::{S3Edge, Shown, fail};
 
 /// Bytes that stay as they are under `encoding-type=url`.
 fn unreserved(byte: u8) -> bool {
@@ -246,7 +246,7 @@ pub(super) async fn versions(
         ..ListObjectVersionsOutput::default()
     };
     for row in page.rows {
-        let version_id = Some(version_text(row.id, row.null_version));
+        let version_id = Some(Shown { id: row.id, null: row.null_version }.to_string());
         let (last_modified, is_latest) = (Some(timestamp(row.modified)), Some(row.latest));
         if row.delete_marker {
             let key = Some(keys.write(row.key)?);

@@ -7,6 +7,7 @@
 //! | [`service`] | s3s with our configuration |
 //! | `operations` | which operations exist; everything else is 501 |
 //! | `objects`, `copy`, `multipart`, `buckets`, `listing` | one translation per operation |
+//! | `versioning` | whether a bucket keeps versions |
 //! | `checksums`, `headers`, `conditions`, `body` | parts of requests and responses |
 //! | `errors` | [`crate::error::GatewayError`] to S3 codes |
 
@@ -27,13 +28,15 @@ pub mod service;
 #[cfg(test)]
 mod tests;
 mod unsupported;
+mod versioning;
 
 use std::sync::Arc;
 
 use s3s::{S3Error, S3Request};
 use stele_rpc::meta::Origin;
+use stele_types::object::Versioning;
 
-use crate::api::GatewayError;
+use crate::api::{GatewayError, Shown};
 use crate::gateway::Gateway;
 use crate::http::request_id::RequestId;
 use crate::http::server::PeerAddr;
@@ -44,6 +47,15 @@ pub(crate) struct S3Edge {
     pub(crate) gateway: Arc<Gateway>,
     /// What `x-amz-bucket-region` says.
     pub(crate) region: Arc<str>,
+}
+
+impl S3Edge {
+    /// `x-amz-version-id` of a version: none in a bucket whose versioning was never set.
+    async fn version_id(&self, bucket: &str, version: Shown) -> Option<String> {
+        let kept = !version.null
+            || crate::bucket::lookup(&self.gateway, bucket).await.is_ok_and(|row| row.versioning != Versioning::Unset);
+        kept.then(|| version.to_string())
+    }
 }
 
 /// Who asks: principal from the verified signature, address from the socket.

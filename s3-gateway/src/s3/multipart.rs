@@ -159,7 +159,7 @@ pub(super) async fn complete(
         key: Some(req.input.key.clone()),
         location: Some(format!("/{}/{}", req.input.bucket, req.input.key)),
         e_tag: Some(ETag::Strong(attributes.etag.to_string())),
-        version_id: (!committed.null_version).then(|| committed.id.to_string()),
+        version_id: edge.version_id(&req.input.bucket, (&committed).into()).await,
         checksum_type: attributes.checksums.first().map(|c| checksum_type(c.kind)),
         ..CompleteMultipartUploadOutput::default()
     };

@@ -17,7 +17,7 @@ use super::headers::{committed_evidence, evidence, give_back_headers, stored_hea
 use super::unsupported::{refuse, refuse_sse_customer, refuse_unsupported};
 use super::{S3Edge, body, conditions, fail, fail_as, origin};
 use crate::api::{
-    ByteRange, DeleteOne, DeleteRequest, GatewayError, GetRequest, HeadReply, PutRequest, ReadConditions,
+    ByteRange, DeleteOne, DeleteRequest, GatewayError, GetRequest, HeadReply, PutRequest, ReadConditions, Shown,
 };
 use crate::http::request_id::RequestId;
 
@@ -56,7 +56,7 @@ pub(super) async fn put(edge: &S3Edge, mut req: S3Request<PutObjectInput>) -> S3
     let attributes = &committed.attributes;
     let mut output = PutObjectOutput {
         e_tag: Some(ETag::Strong(attributes.etag.to_string())),
-        version_id: (!committed.null_version).then(|| committed.id.to_string()),
+        version_id: edge.version_id(&req.input.bucket, (&committed).into()).await,
         ..PutObjectOutput::default()
     };
     set_checksums!(output, &attributes.checksums, 0);
@@ -118,7 +118,6 @@ macro_rules! describe {
         $output.content_length = i64::try_from($reply.range.len).ok();
         $output.e_tag = Some(ETag::Strong(version.attributes.etag.to_string()));
         $output.last_modified = Some(timestamp(version.modified));
-        $output.version_id = shown_version(version);
         if $reply.range.partial {
             $output.content_range = Some(content_range($reply));
         }
@@ -163,10 +162,6 @@ macro_rules! override_headers {
     };
 }
 
-fn shown_version(version: &Version) -> Option<String> {
-    (!version.null_version).then(|| version.id.to_string())
-}
-
 fn content_range(reply: &HeadReply) -> String {
     let range = &reply.range;
     let last = (range.first + range.len).saturating_sub(1);
@@ -186,6 +181,7 @@ pub(super) async fn get(edge: &S3Edge, mut req: S3Request<GetObjectInput>) -> S3
     let mut output =
         GetObjectOutput { body: Some(body::outgoing(reply.body, reply.head.range.len)), ..GetObjectOutput::default() };
     describe!(output, &reply.head, req.input);
+    output.version_id = edge.version_id(&req.input.bucket, (&*reply.head.version).into()).await;
     let mut response = S3Response::new(output);
     response.headers = read_headers(&reply.head);
     if reply.head.range.partial {
@@ -200,6 +196,7 @@ pub(super) async fn head(edge: &S3Edge, mut req: S3Request<HeadObjectInput>) -> 
     let reply = crate::get::head_object(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
     let mut output = HeadObjectOutput::default();
     describe!(output, &reply, req.input);
+    output.version_id = edge.version_id(&req.input.bucket, (&*reply.version).into()).await;
     let mut response = S3Response::new(output);
     response.headers = read_headers(&reply);
     if reply.range.partial {
@@ -227,7 +224,7 @@ pub(super) async fn delete(
     let asked = req.input.version_id.as_ref().filter(|id| !id.is_empty());
     let mut response = S3Response::new(DeleteObjectOutput {
         delete_marker: (deleted.marker.is_some() || deleted.removed_marker).then_some(true),
-        version_id: deleted.marker.map(|id| id.to_string()).or_else(|| asked.cloned()),
+        version_id: marker_made(&deleted).or_else(|| asked.cloned()),
         ..DeleteObjectOutput::default()
     });
     response.status = Some(StatusCode::NO_CONTENT);
@@ -270,12 +267,18 @@ pub(super) async fn delete_many(
                 key: Some(object.key.clone()),
                 version_id,
                 delete_marker: (deleted.marker.is_some() || deleted.removed_marker).then_some(true),
-                delete_marker_version_id: deleted.marker.map(|id| id.to_string()),
+                delete_marker_version_id: marker_made(&deleted)
+                    .or_else(|| object.version_id.clone().filter(|_| deleted.removed_marker)),
             }),
             Err(error) => output.errors.get_or_insert_default().push(delete_error(&object.key, version_id, error, id)),
         }
     }
     Ok(S3Response::new(output))
+}
+
+/// Id of the delete marker that a delete added.
+fn marker_made(deleted: &Deleted) -> Option<String> {
+    deleted.marker.map(|id| Shown { id, null: deleted.marker_null }.to_string())
 }
 
 fn delete_error(key: &str, version_id: Option<String>, error: GatewayError, id: Option<RequestId>) -> DtoError {

@@ -2,8 +2,7 @@
 //! Clients ask these before they do anything else. The matching writes are 501.
 
 use s3s::dto::{
-    GetBucketAclInput, GetBucketAclOutput, GetBucketVersioningInput, GetBucketVersioningOutput, GetObjectAclInput,
-    GetObjectAclOutput, Grant, Grantee, Permission, Type,
+    GetBucketAclInput, GetBucketAclOutput, GetObjectAclInput, GetObjectAclOutput, Grant, Grantee, Permission, Type,
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 
@@ -21,14 +20,6 @@ pub(super) async fn not_configured<T, O>(
 ) -> S3Result<S3Response<O>> {
     crate::bucket::head_bucket(&edge.gateway, bucket).await.map_err(|e| fail(req, e))?;
     Err(error)
-}
-
-pub(super) async fn versioning(
-    edge: &S3Edge,
-    req: S3Request<GetBucketVersioningInput>,
-) -> S3Result<S3Response<GetBucketVersioningOutput>> {
-    crate::bucket::head_bucket(&edge.gateway, &req.input.bucket).await.map_err(|e| fail(&req, e))?;
-    Ok(S3Response::new(GetBucketVersioningOutput::default()))
 }
 
 fn owner_grants<T>(req: &S3Request<T>) -> Vec<Grant> {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{
-    Command, CommandEnvelope, Committed, Deleted, Lease, ListPage, ListedKey, MetaReply, MetaRequest, PutVersion,
-    VersionSelector, WriteGuard,
+    BucketChange, Command, CommandEnvelope, Committed, Deleted, Lease, ListPage, ListedKey, MetaReply, MetaRequest,
+    PutVersion, VersionSelector, WriteGuard,
 };
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
 use stele_types::ids::{
@@ -272,6 +272,12 @@ impl State {
                 };
                 self.buckets.insert(name, row.clone());
                 Ok(MetaReply::Bucket(Box::new(row)))
+            }
+            Command::ConfigureBucket { name, change: BucketChange::Versioning(versioning) } => {
+                let Some(row) = self.buckets.get_mut(&name) else { return err(Code::NoSuchBucket) };
+                row.versioning = versioning;
+                row.config_epoch.0 += 1;
+                Ok(MetaReply::Bucket(Box::new(row.clone())))
             }
             Command::DeleteBucket { name } => match self.buckets.remove(&name) {
                 Some(_) => Ok(MetaReply::Done),

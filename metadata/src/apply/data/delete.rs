@@ -96,7 +96,7 @@ impl Batch<'_> {
             }
         }
         let (id, _) = self.insert_version(cx, key, marker_row(cx, item.nonce, null_version), item.salt)?;
-        deleted.marker = Some(id);
+        (deleted.marker, deleted.marker_null) = (Some(id), null_version);
         Ok(deleted)
     }
 
@@ -123,6 +123,7 @@ fn removed(seq: CommitSeq, row: &VersionRow) -> Deleted {
         removed_null: row.null_version,
         removed_marker: row.delete_marker,
         marker: None,
+        marker_null: false,
         error: None,
     }
 }

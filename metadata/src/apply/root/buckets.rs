@@ -1,7 +1,7 @@
 //! Buckets: names are unique, ids never reused, and only an empty bucket is deleted.
 
 use stele_rpc::error::Code;
-use stele_rpc::meta::MetaReply;
+use stele_rpc::meta::{BucketChange, MetaReply};
 use stele_types::ids::{BucketId, ConfigEpoch, RangeEpoch, RangeId};
 use stele_types::object::{BucketRow, Versioning};
 
@@ -47,6 +47,25 @@ impl Batch<'_> {
         self.put_row(&keyspace::bucket_name(name), &id)?;
         self.put_bucket(&row)?;
         Ok(MetaReply::Bucket(Box::new(row)))
+    }
+
+    /// A new configuration has a new epoch, so that a write that was planned with the old one is refused.
+    pub(crate) fn configure_bucket(&mut self, name: &str, change: &BucketChange) -> Outcome<MetaReply> {
+        let Some(mut bucket) = self.bucket_by_name(name)? else {
+            return refuse(Code::NoSuchBucket, format!("bucket {name} does not exist"));
+        };
+        let before = bucket.clone();
+        match change {
+            BucketChange::Versioning(Versioning::Unset) => {
+                return refuse(Code::Malformed, "versioning can be enabled or suspended, not unset");
+            }
+            BucketChange::Versioning(versioning) => bucket.versioning = *versioning,
+        }
+        if bucket != before {
+            bucket.config_epoch = ConfigEpoch(bucket.config_epoch.0 + 1);
+            self.put_bucket(&bucket)?;
+        }
+        Ok(MetaReply::Bucket(Box::new(bucket)))
     }
 
     pub(crate) fn delete_bucket(&mut self, name: &str) -> Outcome<MetaReply> {
