@@ -22,6 +22,8 @@ def main():
     db = duckdb.connect(config={"allow_unsigned_extensions": True})
     extension = next(pathlib.Path(duckdb_extension_httpfs.__path__[0]).rglob("httpfs.duckdb_extension"))
     db.execute(f"LOAD '{extension}'")
+    if "AWS_CA_BUNDLE" in os.environ:
+        db.execute(f"SET ca_cert_file = '{os.environ['AWS_CA_BUNDLE']}'")
     db.execute(
         f"CREATE SECRET (TYPE s3, ENDPOINT '{endpoint.netloc}', URL_STYLE 'path', USE_SSL {endpoint.scheme == 'https'},"
         f" KEY_ID '{os.environ['AWS_ACCESS_KEY_ID']}', SECRET '{os.environ['AWS_SECRET_ACCESS_KEY']}', REGION 'us-east-1')"

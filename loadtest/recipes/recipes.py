@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Other people's clients, unmodified, against one store, as docs/recipes says.
+"""Other people's clients, unmodified, over HTTP and over HTTPS, as docs/recipes says.
 
 For each client: runs the blocks of its page, then check_CLIENT.py, which asks more of the client than belongs on a
 page and compares what is stored with what was sent. Every client has a folder, buckets and a home directory of its
 own; a few run at a time.
 
-    recipes.py --stele target/debug/stele --work DIR --input DIR [--only rclone] [--but restic]
+    recipes.py --stele target/debug/stele --work DIR --input DIR [--scheme https] [--only rclone] [--but restic]
 """
 
 import concurrent.futures
@@ -39,6 +39,8 @@ RECIPES = {
     "s3cmd": "venv",
     "s5cmd": "venv",
 }
+# What the store is told for each.
+SCHEMES = {"http": {}, "https": {"s3_tls_local": "true"}}
 AT_A_TIME = 3
 LIMIT_SECONDS = 300
 INPUT_BYTES = 12 << 20
@@ -79,47 +81,55 @@ def environment(name, home, store, source):
         AWS_ENDPOINT_URL=store.url,
         AWS_EC2_METADATA_DISABLED="true",
     )
+    if store.ca:
+        kept.update(AWS_CA_BUNDLE=store.ca, SSL_CERT_FILE=store.ca)
     return kept
 
 
-def one(name, args, store, source):
+def one(name, scheme, work, store, source):
     """Runs the page and the check; returns what went wrong, or None."""
     started = time.monotonic()
-    home = args.work / name
+    home = work / scheme / name
     for folder in ("page", "check"):
         (home / folder).mkdir(parents=True)
     variables = environment(name, home, store, source)
     log = home / "page.log"
     wrong = page.run(PAGES / f"{name}.md", variables, home / "page", log, LIMIT_SECONDS)
-    wrong = wrong and f"docs/recipes/{name}.md: {wrong}"
+    wrong = wrong and f"docs/recipes/{name}.md over {scheme}: {wrong}"
     paged = time.monotonic()
     if not wrong:
         log = home / "check.log"
         check = ["python3", str(HERE / f"check_{name.replace('-', '_')}.py")]
         wrong = page.run_shell(check, variables, home / "check", log, LIMIT_SECONDS)
-        wrong = wrong and f"check of {name}: {wrong}"
+        wrong = wrong and f"check of {name} over {scheme}: {wrong}"
     ended = time.monotonic()
     if wrong:
-        say(f"{name}: FAILED\n{log.read_text(errors='replace')[-6000:]}")
+        say(f"{name} over {scheme}: FAILED\n{log.read_text(errors='replace')[-6000:]}")
     else:
-        say(f"{name}: the page works in {paged - started:.1f} s, the check holds in {ended - paged:.1f} s")
+        say(f"{name} over {scheme}: the page works in {paged - started:.1f} s, the check holds in {ended - paged:.1f} s")
     return wrong
 
 
 def main():
-    args = arguments(__doc__, ("--input", pathlib.Path, []), ("--only", str, []), ("--but", str, []))
+    options = [("--input", pathlib.Path, []), ("--scheme", str, []), ("--only", str, []), ("--but", str, [])]
+    args = arguments(__doc__, *options)
     source = args.work / "input"
     real_files(args.input, source)
     unknown = {*args.only, *args.but} - RECIPES.keys()
     require(not unknown, f"no recipe has the name {unknown}")
     names = [name for name in args.only or RECIPES if name not in args.but]
-    store = Store(args.stele, args.work / "data", memory_budget="512MiB")
+    stores = {
+        scheme: Store(args.stele, args.work / f"{scheme}-data", memory_budget="512MiB", **SCHEMES[scheme])
+        for scheme in args.scheme or SCHEMES
+    }
+    jobs = [(name, scheme, args.work, store, source) for name in names for scheme, store in stores.items()]
     with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
-        wrong = list(filter(None, pool.map(lambda name: one(name, args, store, source), names)))
-    require(store.process.poll() is None and "panicked" not in store.words(), f"the store is not well: {store.words()}")
-    store.stop()
+        wrong = list(filter(None, pool.map(lambda job: one(*job), jobs)))
+    for store in stores.values():
+        require(store.process.poll() is None and "panicked" not in store.words(), f"the store is not well: {store.words()}")
+        store.stop()
     require(not wrong, "; ".join(wrong))
-    say(f"all work: {', '.join(names)}")
+    say(f"all work over {' and '.join(stores)}: {', '.join(names)}")
 
 
 main()
