@@ -38,6 +38,7 @@ pub(crate) fn small_version() -> VersionRow {
         headers: Box::default(),
         part_lens: Vec::new(),
         manifest: Manifest::Inline(vec![entry]),
+        tags: Tags::default(),
     }
 }
 
