@@ -6,6 +6,7 @@
 //! | [`server`] | the listener loop, limits, timeouts, graceful stop |
 //! | [`guard`] | requests that s3s would misread, refused or cleaned |
 //! | `document` | XML bodies: digests, idle time, honest errors |
+//! | `version_order` | the order of versions and delete markers in a listing |
 //! | `write_idle` | peers that stop reading |
 //! | [`request_id`] | ids that tie a response to the log |
 
@@ -14,4 +15,5 @@ mod elements;
 pub mod guard;
 pub mod request_id;
 pub mod server;
+pub(crate) mod version_order;
 mod write_idle;

@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, watch};
 use super::document::{self, Document, Fault};
 use super::guard::{self, Refusal};
 use super::request_id::RequestId;
+use super::version_order;
 use super::write_idle::WriteIdle;
 
 /// Limits of the HTTP server.
@@ -146,7 +147,7 @@ async fn respond(request: Request<Incoming>, id: RequestId, service: S3Service, 
             let answer = service.call(request).await;
             match (fault.refusal(), answer) {
                 (Some(refusal), _) => refuse(refusal, id, head),
-                (None, Ok(response)) => with_id_in_error(with_partial_status(response), id),
+                (None, Ok(response)) => with_id_in_error(with_partial_status(version_order::restore(response)), id),
                 (None, Err(error)) => {
                     tracing::error!(request_id = %id, %error, "the request could not be answered");
                     let message = "We encountered an internal error. Please try again.".to_owned();
