@@ -3,7 +3,6 @@ store must neither keep what was refused nor stop."""
 
 import datetime
 import hashlib
-import socket
 import time
 
 from s3_raw import EMPTY_SHA256, Raw, checksum
@@ -220,7 +219,7 @@ def continue_is_sent_only_after_admission(t):
         extra = {"content-length": "5", **({"if-none-match": condition} if condition else {})}
         headers = raw.sign("PUT", f"{t.path}/k", "", extra, hashlib.sha256(b"hello").hexdigest())
         headers["expect"] = "100-continue"
-        with socket.create_connection((raw.host, raw.port), timeout=10) as s:
+        with raw.connect() as s:
             s.sendall(raw.head_bytes("PUT", f"{t.path}/k", headers))
             first = s.recv(65536)
             if first.startswith(b"HTTP/1.1 100"):
@@ -240,12 +239,12 @@ def continue_is_sent_only_after_admission(t):
 def a_client_that_leaves_does_no_harm(t):
     for cut in range(10):
         headers = t.raw.sign("PUT", f"{t.path}/gone", "", {"content-length": "3000000"}, "UNSIGNED-PAYLOAD")
-        with socket.create_connection((t.raw.host, t.raw.port), timeout=10) as s:
+        with t.raw.connect() as s:
             s.sendall(t.raw.head_bytes("PUT", f"{t.path}/gone", headers) + b"a" * (cut * 299_999))
     t.put("big", b"b" * 9_000_000)
     for _ in range(10):
         headers = t.raw.sign("GET", f"{t.path}/big", "", {}, EMPTY_SHA256)
-        with socket.create_connection((t.raw.host, t.raw.port), timeout=10) as s:
+        with t.raw.connect() as s:
             s.sendall(t.raw.head_bytes("GET", f"{t.path}/big", headers))
             s.recv(10_000)
     deadline = time.monotonic() + 10

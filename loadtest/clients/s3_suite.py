@@ -5,6 +5,8 @@ Needs boto3 (PyPI) and a running store:
 
     STELE_S3_URL=http://127.0.0.1:9000 STELE_ROOT_ACCESS_KEY=... STELE_ROOT_SECRET_KEY=... s3_suite.py [NAME ...]
 
+With https:// in the URL, AWS_CA_BUNDLE names the CA's file.
+
 Prints `NAME ok` or `NAME FAILED: why` for each case and ends with exit code 0 if none failed. NAMEs
 select cases by part of their name. Each case makes buckets of its own and removes what it made.
 """
