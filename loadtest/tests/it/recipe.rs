@@ -2,7 +2,7 @@
 
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path;
-use object_store::{ObjectStoreExt as _, PutMode, WriteMultipart};
+use object_store::{ObjectStore as _, ObjectStoreExt as _, PutMode, WriteMultipart};
 
 use crate::clients::{builder, make_bucket};
 use crate::server::Server;
