@@ -11,11 +11,12 @@ pub use writes::{Changed, Committed, CompleteUpload, Contents, DeleteItem, Delet
 use serde::{Deserialize, Serialize};
 use stele_types::ids::{
     BucketId, ClusterId, CommandSequence, DriveId, Epoch, LeaseId, MapEpoch, NodeId, OwnerId, PackId, PgId, RangeEpoch,
-    RangeId, UploadId, VersionId,
+    RangeId, Salt, UploadId, VersionId,
 };
 use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
 use stele_types::object::{
-    BucketRow, ChecksumAlgorithm, ChecksumType, Part, StoredHeaders, Tags, Upload, Version, Versioning,
+    BucketRow, ChecksumAlgorithm, ChecksumType, Lock, ObjectLock, Part, Retention, StoredHeaders, Tags, Upload,
+    Version, Versioning,
 };
 use stele_types::pack::PackRow;
 use stele_types::role::Role;
@@ -117,6 +118,8 @@ pub enum BucketChange {
     Versioning(Versioning),
     /// Tags of the bucket itself; an empty set removes them.
     Tags(Tags),
+    /// Switch object lock on, or change the default retention. Needs versioning; nothing switches it off.
+    ObjectLock(ObjectLock),
 }
 
 /// A request to the metadata service.
@@ -288,6 +291,9 @@ pub enum Command {
     CreateBucket {
         /// Its name, valid by S3's rules.
         name: String,
+        /// With object lock, and so with versioning.
+        #[serde(default)]
+        object_lock: bool,
     },
     /// Change one setting of a bucket. In force for every write that commits later.
     ConfigureBucket {
@@ -334,6 +340,9 @@ pub enum Command {
         /// Tags for the version.
         #[serde(default)]
         tags: Tags,
+        /// Lock for the version.
+        #[serde(default)]
+        lock: Lock,
     },
     /// Make a part the current one of its number.
     PutPart {
@@ -422,6 +431,35 @@ pub enum Command {
         version: VersionSelector,
         /// All its tags from now on.
         tags: Tags,
+    },
+    /// Change the retention of a version. Refused with `Locked` where the one in force, judged by commit
+    /// time, does not allow it.
+    PutRetention {
+        /// Guards.
+        guard: WriteGuard,
+        /// The key.
+        key: String,
+        /// Which version.
+        version: VersionSelector,
+        /// From now on; `None` takes it away.
+        retention: Option<Retention>,
+        /// Shorten, change or take away what is in governance mode.
+        bypass: bool,
+        /// Salt of the log entry.
+        salt: Salt,
+    },
+    /// Put a version under legal hold, or take that off.
+    PutLegalHold {
+        /// Guards.
+        guard: WriteGuard,
+        /// The key.
+        key: String,
+        /// Which version.
+        version: VersionSelector,
+        /// Under hold.
+        on: bool,
+        /// Salt of the log entry.
+        salt: Salt,
     },
 }
 

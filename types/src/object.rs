@@ -11,10 +11,12 @@ use crate::manifest::Manifest;
 use crate::seam::UnixMillis;
 
 mod headers;
+mod lock;
 mod tags;
 #[cfg(test)]
 mod tests;
 
+pub use lock::{DefaultRetention, Lock, ObjectLock, Retention, RetentionMode, RetentionPeriod};
 pub use tags::{TagError, Tags};
 
 /// Versioning of a bucket.
@@ -51,6 +53,9 @@ pub struct BucketRow {
     /// Tags of the bucket itself.
     #[serde(default)]
     pub tags: Tags,
+    /// Object lock: needs versioning, and stays.
+    #[serde(default)]
+    pub object_lock: Option<ObjectLock>,
 }
 
 /// Checksum algorithms that S3 knows and Stele verifies. Append-only.
@@ -172,6 +177,9 @@ pub struct Version {
     pub manifest: Manifest,
     /// Entry of its creation in the evidence log.
     pub log_index: LogIndex,
+    /// What keeps it from being removed.
+    #[serde(default)]
+    pub lock: Lock,
 }
 
 /// Condition decided at the linearization point, against the current version.
@@ -204,6 +212,9 @@ pub struct Upload {
     /// Tags for the version.
     #[serde(default)]
     pub tags: Tags,
+    /// Lock for the version.
+    #[serde(default)]
+    pub lock: Lock,
 }
 
 /// One uploaded part.

@@ -2,11 +2,14 @@
 
 mod delete;
 mod evidence_log;
+mod lock;
 mod parts;
 mod references;
 mod tags;
 mod uploads;
 mod versions;
+
+pub(crate) use lock::{NewRetention, check_default};
 
 use stele_rpc::meta::{VersionSelector, WriteGuard};
 use stele_types::ids::UploadId;
