@@ -40,9 +40,10 @@ pub fn encode_named<T: Serialize>(message: &T) -> Vec<u8> {
 /// # Errors
 /// The bytes are damaged.
 pub fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> KvResult<T> {
-    let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
-    let row = T::deserialize(&mut decoder).map_err(|error| corrupt(key, error.to_string()))?;
-    match decoder.get_ref() {
+    let mut rest = bytes;
+    let row = T::deserialize(&mut rmp_serde::Deserializer::new(&mut rest));
+    let row = row.map_err(|error| corrupt(key, error.to_string()))?;
+    match rest {
         [] => Ok(row),
         rest => Err(corrupt(key, format!("{} bytes behind the row", rest.len()))),
     }

@@ -1,22 +1,24 @@
 //! Requests to the metadata service: linearizable reads, and commands that go through raft.
 
+mod changes;
 mod nodes;
 mod status;
 mod writes;
 
+pub use changes::{ChangeVersion, Changed, NewRetention, VersionChange};
 pub use nodes::{Heartbeat, Liveness, NewNode, TokenRow};
 pub use status::MetaStatus;
-pub use writes::{Changed, Committed, CompleteUpload, Contents, DeleteItem, Deleted, PutVersion, WriteGuard};
+pub use writes::{Committed, CompleteUpload, Contents, DeleteItem, Deleted, PutVersion, WriteGuard};
 
 use serde::{Deserialize, Serialize};
 use stele_types::ids::{
     BucketId, ClusterId, CommandSequence, DriveId, Epoch, LeaseId, MapEpoch, NodeId, OwnerId, PackId, PgId, RangeEpoch,
-    RangeId, Salt, UploadId, VersionId,
+    RangeId, UploadId, VersionId,
 };
 use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
 use stele_types::object::{
-    BucketRow, ChecksumAlgorithm, ChecksumType, Lock, ObjectLock, Part, Retention, StoredHeaders, Tags, Upload,
-    Version, Versioning,
+    BucketRow, ChecksumAlgorithm, ChecksumType, Lock, ObjectLock, Part, StoredHeaders, Tags, Upload, Version,
+    Versioning,
 };
 use stele_types::pack::PackRow;
 use stele_types::role::Role;
@@ -421,46 +423,8 @@ pub enum Command {
         /// Scheme of new placement groups; `None`: by the number of failure domains.
         scheme: Option<Scheme>,
     },
-    /// Give a version other tags. Tags are no part of log records.
-    PutTags {
-        /// Guards.
-        guard: WriteGuard,
-        /// The key.
-        key: String,
-        /// Which version; delete markers have no tags.
-        version: VersionSelector,
-        /// All its tags from now on.
-        tags: Tags,
-    },
-    /// Change the retention of a version. Refused with `Locked` where the one in force, judged by commit
-    /// time, does not allow it.
-    PutRetention {
-        /// Guards.
-        guard: WriteGuard,
-        /// The key.
-        key: String,
-        /// Which version.
-        version: VersionSelector,
-        /// From now on; `None` takes it away.
-        retention: Option<Retention>,
-        /// Shorten, change or take away what is in governance mode.
-        bypass: bool,
-        /// Salt of the log entry.
-        salt: Salt,
-    },
-    /// Put a version under legal hold, or take that off.
-    PutLegalHold {
-        /// Guards.
-        guard: WriteGuard,
-        /// The key.
-        key: String,
-        /// Which version.
-        version: VersionSelector,
-        /// Under hold.
-        on: bool,
-        /// Salt of the log entry.
-        salt: Salt,
-    },
+    /// Change a version in place.
+    ChangeVersion(Box<ChangeVersion>),
 }
 
 /// A lease as granted or renewed.

@@ -1,7 +1,7 @@
 //! Retention and legal hold of a version. Whether a change is allowed is decided at its commit, by commit
 //! time; no clock of a gateway has a say.
 
-use stele_rpc::meta::{Changed, Command, Origin};
+use stele_rpc::meta::{self, Changed, Origin, VersionChange};
 use stele_types::ids::Salt;
 use stele_types::object::Retention;
 use stele_types::seam::random_bytes;
@@ -35,15 +35,9 @@ pub async fn put_retention(
     origin: Origin,
 ) -> Result<Changed, GatewayError> {
     let salt = Salt::from_bytes(random_bytes(gw.rng.as_ref()));
-    change(gw, &at.bucket, origin, |guard| Command::PutRetention {
-        guard,
-        key: at.key.clone(),
-        version: at.version,
-        retention: new.retention,
-        bypass: new.bypass_governance,
-        salt,
-    })
-    .await
+    let NewRetention { retention, bypass_governance: bypass } = new;
+    let new = meta::NewRetention { retention, bypass, salt };
+    change(gw, at, VersionChange::Retention(new), origin).await
 }
 
 /// Puts a version under legal hold, or takes that off, and logs it.
@@ -55,12 +49,5 @@ pub async fn put_retention(
 /// `NoObjectLock`, and as [`crate::tags::put_tags`].
 pub async fn put_legal_hold(gw: &Gateway, at: &VersionRef, on: bool, origin: Origin) -> Result<Changed, GatewayError> {
     let salt = Salt::from_bytes(random_bytes(gw.rng.as_ref()));
-    change(gw, &at.bucket, origin, |guard| Command::PutLegalHold {
-        guard,
-        key: at.key.clone(),
-        version: at.version,
-        on,
-        salt,
-    })
-    .await
+    change(gw, at, VersionChange::LegalHold { on, salt }, origin).await
 }

@@ -125,16 +125,7 @@ impl Batch<'_> {
             Command::AbortUpload { guard, key, upload } => {
                 self.abort_upload(data::UploadAt { guard, key, upload: *upload })
             }
-            Command::PutTags { guard, key, version, tags } => {
-                self.put_tags(&data::VersionAt { guard, key, version: *version }, tags)
-            }
-            Command::PutRetention { guard, key, version, retention, bypass, salt } => {
-                let new = data::NewRetention { retention: *retention, bypass: *bypass, salt: *salt };
-                self.put_retention(cx, &data::VersionAt { guard, key, version: *version }, &new)
-            }
-            Command::PutLegalHold { guard, key, version, on, salt } => {
-                self.put_legal_hold(cx, &data::VersionAt { guard, key, version: *version }, *on, *salt)
-            }
+            Command::ChangeVersion(change) => self.change_version(cx, change),
         }
     }
 }
@@ -164,9 +155,7 @@ fn needs_lease(command: &Command) -> bool {
         | Command::PutPart { .. }
         | Command::CompleteUpload(_)
         | Command::AbortUpload { .. }
-        | Command::PutTags { .. }
-        | Command::PutRetention { .. }
-        | Command::PutLegalHold { .. } => true,
+        | Command::ChangeVersion(_) => true,
     }
 }
 

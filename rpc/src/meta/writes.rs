@@ -119,14 +119,3 @@ pub struct Committed {
     /// ETag (Complete may be answered again from an earlier result).
     pub attributes: Box<Attributes>,
 }
-
-/// What a command that changed a version in place gives back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Changed {
-    /// The version.
-    pub id: VersionId,
-    /// Shown as `null`, that is, without a version id.
-    pub null_version: bool,
-    /// Log entry of the change, where it has one.
-    pub log_index: Option<LogIndex>,
-}

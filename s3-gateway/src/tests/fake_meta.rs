@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{
     BucketChange, Changed, Command, CommandEnvelope, Committed, Deleted, Lease, ListPage, ListedKey, MetaReply,
-    MetaRequest, PutVersion, VersionSelector, WriteGuard,
+    MetaRequest, PutVersion, VersionChange, VersionSelector, WriteGuard,
 };
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
 use stele_types::ids::{
@@ -16,7 +16,7 @@ use stele_types::ids::{
 };
 use stele_types::manifest::Manifest;
 use stele_types::map::ClusterMap;
-use stele_types::object::{BucketRow, Part, Precondition, Tags, Upload, Version, Versioning};
+use stele_types::object::{BucketRow, Facts, Part, Tags, Upload, Verdict, Version, Versioning};
 use stele_types::pack::PackRow;
 
 #[derive(Default)]
@@ -338,12 +338,16 @@ impl State {
                 self.completed.insert(id, reply.clone());
                 Ok(reply)
             }
-            Command::PutTags { guard, key, tags, .. } => {
-                self.guard(&guard)?;
-                let Some(found) = self.versions.get_mut(&(guard.range.bucket, key)) else {
+            Command::ChangeVersion(change) => {
+                self.guard(&change.guard)?;
+                let Some(found) = self.versions.get_mut(&(change.guard.range.bucket, change.key)) else {
                     return err(Code::NoSuchKey);
                 };
-                found.attributes.tags = tags;
+                match change.change {
+                    VersionChange::Tags(tags) => found.attributes.tags = tags,
+                    VersionChange::Retention(new) => found.lock.retention = new.retention,
+                    VersionChange::LegalHold { on, .. } => found.lock.legal_hold = Some(on),
+                }
                 let (id, null_version) = (found.id, found.null_version);
                 Ok(MetaReply::Changed(Changed { id, null_version, log_index: None }))
             }
@@ -370,13 +374,11 @@ impl State {
         self.guard(&put.guard)?;
         let at = (put.guard.range.bucket, put.key);
         let current = self.versions.get(&at);
-        match (&put.precondition, current) {
-            (Precondition::Absent, Some(_)) => return err(Code::PreconditionFailed),
-            (Precondition::Present | Precondition::Matches(_), None) => return err(Code::PreconditionNoKey),
-            (Precondition::Matches(tags), Some(v)) if !tags.contains(&v.attributes.etag.to_string()) => {
-                return err(Code::PreconditionFailed);
-            }
-            _ => {}
+        let facts = current.map(|v| Facts { etag: v.attributes.etag, len: v.attributes.len, modified: v.modified });
+        match put.precondition.verdict(facts.as_ref()) {
+            Verdict::Holds => {}
+            Verdict::NoKey => return err(Code::PreconditionNoKey),
+            Verdict::Fails => return err(Code::PreconditionFailed),
         }
         let id = VersionId { commit_seq: CommitSeq(self.seq), nonce: put.nonce };
         let version = Version {

@@ -1,22 +1,16 @@
 //! Object lock, decided on commit time: which versions may be removed, and how retention and legal hold
 //! change. A row that can't be read stops the command (and the node), so nothing is removed in doubt.
 
-use stele_evidence::record::Event;
 use stele_rpc::error::{Code, RpcError};
-use stele_rpc::meta::MetaReply;
-use stele_types::ids::{CommitSeq, Salt, VersionId};
+use stele_rpc::meta::NewRetention;
+use stele_types::ids::{CommitSeq, VersionId};
 use stele_types::object::{BucketRow, DefaultRetention, Lock, Retention, RetentionMode, RetentionPeriod};
 use stele_types::seam::UnixMillis;
 use time::format_description::well_known::Rfc3339;
 use time::{Date, Month, OffsetDateTime};
 
-use super::VersionAt;
-use super::evidence_log::Logged;
-use super::tags::changed;
 use super::versions::KeyState;
-use crate::apply::guard::check_key;
 use crate::apply::{Batch, Context, Outcome, refuse};
-use crate::kv::KvResult;
 use crate::rows::VersionRow;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -30,16 +24,6 @@ const YEARS_MAX: u32 = 100;
 pub(crate) struct Removable {
     pub(crate) seq: CommitSeq,
     pub(crate) row: VersionRow,
-}
-
-/// A change of retention.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NewRetention {
-    /// `None` takes it away.
-    pub(crate) retention: Option<Retention>,
-    /// Governance does not stand in the way.
-    pub(crate) bypass: bool,
-    pub(crate) salt: Salt,
 }
 
 /// A commit time for people.
@@ -67,7 +51,10 @@ fn obstacle(lock: &Lock, now: UnixMillis, bypass: bool) -> Option<String> {
 }
 
 /// Whether a retention may take the place of another at `now`.
-fn check_change(old: Option<Retention>, new: &NewRetention, now: UnixMillis) -> Result<(), RpcError> {
+pub(crate) fn check_change(old: Option<Retention>, new: &NewRetention, now: UnixMillis) -> Result<(), RpcError> {
+    if let Some(retention) = new.retention {
+        check_date(retention, now)?;
+    }
     let Some(old) = old.filter(|old| old.in_force(now)) else { return Ok(()) };
     let extends = new.retention.is_some_and(|new| new.mode == old.mode && new.until >= old.until);
     if extends || (old.mode == RetentionMode::Governance && new.bypass) {
@@ -128,7 +115,8 @@ fn check_date(retention: Retention, now: UnixMillis) -> Result<(), RpcError> {
     Err(RpcError::new(Code::Malformed, detail))
 }
 
-fn require_lock(bucket: &BucketRow) -> Result<(), RpcError> {
+/// Retention and legal hold need a bucket with object lock.
+pub(crate) fn require_lock(bucket: &BucketRow) -> Result<(), RpcError> {
     match bucket.object_lock {
         Some(_) => Ok(()),
         None => Err(RpcError::new(Code::NoObjectLock, format!("bucket {} has no object lock", bucket.name))),
@@ -157,60 +145,6 @@ impl Batch<'_> {
             return refuse(Code::Locked, format!("version {id} of {:?} {obstacle}", key.key));
         }
         Ok(Some(Removable { seq, row }))
-    }
-
-    pub(crate) fn put_retention(
-        &mut self,
-        cx: Context<'_>,
-        at: &VersionAt<'_>,
-        new: &NewRetention,
-    ) -> Outcome<MetaReply> {
-        let bucket = self.admit_lock(at)?;
-        let mut key = self.key_state(&bucket, at.key)?;
-        let (seq, mut row) = self.selected(&key, at.version)?;
-        if let Some(retention) = new.retention {
-            check_date(retention, cx.now)?;
-        }
-        check_change(row.lock.retention, new, cx.now)?;
-        row.lock.retention = new.retention;
-        Ok(self.relock(cx, &mut key, (seq, row), (Event::Retention, new.salt))?)
-    }
-
-    pub(crate) fn put_legal_hold(
-        &mut self,
-        cx: Context<'_>,
-        at: &VersionAt<'_>,
-        on: bool,
-        salt: Salt,
-    ) -> Outcome<MetaReply> {
-        let bucket = self.admit_lock(at)?;
-        let mut key = self.key_state(&bucket, at.key)?;
-        let (seq, mut row) = self.selected(&key, at.version)?;
-        row.lock.legal_hold = Some(on);
-        Ok(self.relock(cx, &mut key, (seq, row), (Event::LegalHold, salt))?)
-    }
-
-    fn admit_lock(&mut self, at: &VersionAt<'_>) -> Outcome<BucketRow> {
-        check_key(at.key)?;
-        let bucket = self.admit(at.guard)?;
-        require_lock(&bucket)?;
-        Ok(bucket)
-    }
-
-    /// Writes a version whose lock changed, and logs that.
-    fn relock(
-        &mut self,
-        cx: Context<'_>,
-        key: &mut KeyState<'_>,
-        (seq, row): (CommitSeq, VersionRow),
-        (event, salt): (Event, Salt),
-    ) -> KvResult<MetaReply> {
-        let id = VersionId { commit_seq: seq, nonce: row.nonce };
-        let logged = Logged { event, bucket: key.bucket, key: key.key, id, row: &row, salt };
-        let index = self.log_event(cx, &logged, &mut key.row)?;
-        self.put_row(&key.version_key(seq), &row)?;
-        self.save_key(key)?;
-        Ok(changed(seq, &row, Some(index)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Retention and legal hold: who may remove a version, judged by commit time, and what the log says of it.
 
 use stele_evidence::record::{Event, Record};
-use stele_rpc::meta::Deleted;
+use stele_rpc::meta::{ChangeVersion, Deleted, NewRetention, VersionChange};
 use stele_types::ids::{BucketId, Salt};
 use stele_types::object::{BucketRow, DefaultRetention, Lock, ObjectLock, Retention, RetentionMode, RetentionPeriod};
 
@@ -41,19 +41,24 @@ fn put(m: &mut Machine, b: BucketId, lock: Lock) -> Result<VersionId, RpcError> 
     m.put_as(put).map(|committed| committed.id)
 }
 
+fn change(m: &mut Machine, b: BucketId, id: VersionId, change: VersionChange) -> Result<MetaReply, RpcError> {
+    let (guard, version) = (guard(b, 1), VersionSelector::Id(id));
+    m.run(Command::ChangeVersion(Box::new(ChangeVersion { guard, key: "k".into(), version, change })))
+}
+
 fn retain(
     m: &mut Machine,
     b: BucketId,
     id: VersionId,
     (retention, bypass): (Option<Retention>, bool),
 ) -> Result<MetaReply, RpcError> {
-    let (version, salt) = (VersionSelector::Id(id), Salt::from_bytes(m.draws.bytes()));
-    m.run(Command::PutRetention { guard: guard(b, 1), key: "k".into(), version, retention, bypass, salt })
+    let salt = Salt::from_bytes(m.draws.bytes());
+    change(m, b, id, VersionChange::Retention(NewRetention { retention, bypass, salt }))
 }
 
 fn hold(m: &mut Machine, b: BucketId, id: VersionId, on: bool) -> Result<MetaReply, RpcError> {
-    let (version, salt) = (VersionSelector::Id(id), Salt::from_bytes(m.draws.bytes()));
-    m.run(Command::PutLegalHold { guard: guard(b, 1), key: "k".into(), version, on, salt })
+    let salt = Salt::from_bytes(m.draws.bytes());
+    change(m, b, id, VersionChange::LegalHold { on, salt })
 }
 
 fn delete(m: &mut Machine, b: BucketId, id: VersionId, bypass: bool) -> Deleted {

@@ -1,5 +1,6 @@
 //! Tags change a version in place and leave everything else as it was.
 
+use stele_rpc::meta::{ChangeVersion, VersionChange};
 use stele_types::ids::BucketId;
 use stele_types::object::Tags;
 
@@ -11,7 +12,8 @@ pub(super) fn tags(pairs: &[(&str, &str)]) -> Tags {
 }
 
 pub(super) fn put_tags(b: BucketId, key: &str, version: VersionSelector, tags: &Tags) -> Command {
-    Command::PutTags { guard: guard(b, 1), key: key.to_owned(), version, tags: tags.clone() }
+    let change = VersionChange::Tags(tags.clone());
+    Command::ChangeVersion(Box::new(ChangeVersion { guard: guard(b, 1), key: key.to_owned(), version, change }))
 }
 
 fn tags_of(m: &Machine, b: BucketId, version: VersionSelector) -> Tags {

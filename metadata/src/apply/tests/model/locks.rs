@@ -1,6 +1,7 @@
 //! Tags, retention and legal hold in the model: what keeps a version is worked out here by its own rule.
 
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use stele_rpc::meta::{ChangeVersion, NewRetention, VersionChange};
 use stele_types::object::{Lock, ObjectLock, Retention, RetentionMode};
 
 use super::super::tags::tags;
@@ -113,6 +114,11 @@ impl Run {
         (self.model.versioning, self.model.object_lock) = (Versioning::Enabled, true);
     }
 
+    fn change_of(&self, key: &str, version: VersionSelector, change: VersionChange) -> Command {
+        let (guard, key) = (guard(self.b, 1), key.to_owned());
+        Command::ChangeVersion(Box::new(ChangeVersion { guard, key, version, change }))
+    }
+
     pub(super) fn change(&mut self, key: &str, change: &Change) {
         let at = usize::from(change.at);
         let Some(version) = self.model.keys.get(key).and_then(|versions| versions.get(at)).cloned() else { return };
@@ -127,22 +133,16 @@ impl Run {
             What::Retention(new, bypass) => {
                 changed.lock.retention = new.map(|new| self.ahead(new));
                 let retention = changed.lock.retention;
-                let command = Command::PutRetention {
-                    guard: guard(self.b, 1),
-                    key: key.to_owned(),
-                    version: selector,
-                    retention,
-                    bypass: *bypass,
-                    salt: Salt::from_bytes(self.m.draws.bytes()),
-                };
-                (command, Some(Event::Retention), may_become(version.lock.retention, retention, now, *bypass))
+                let salt = Salt::from_bytes(self.m.draws.bytes());
+                let change = VersionChange::Retention(NewRetention { retention, bypass: *bypass, salt });
+                let allowed = may_become(version.lock.retention, retention, now, *bypass);
+                (self.change_of(key, selector, change), Some(Event::Retention), allowed)
             }
             What::LegalHold(on) => {
                 changed.lock.legal_hold = Some(*on);
                 let salt = Salt::from_bytes(self.m.draws.bytes());
-                let (guard, key) = (guard(self.b, 1), key.to_owned());
-                let command = Command::PutLegalHold { guard, key, version: selector, on: *on, salt };
-                (command, Some(Event::LegalHold), true)
+                let change = VersionChange::LegalHold { on: *on, salt };
+                (self.change_of(key, selector, change), Some(Event::LegalHold), true)
             }
         };
         let refusal = match () {
