@@ -1,7 +1,6 @@
 //! The whole edge over sockets, with metadata and storage in memory: what a client may do wrong ends
 //! in the right S3 error and leaves nothing behind.
 
-mod catalogue;
 mod client;
 mod https;
 
