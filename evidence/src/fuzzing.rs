@@ -32,7 +32,7 @@ pub fn fuzz_log_proof(data: &[u8]) {
 mod tests {
     use std::path::Path;
 
-    use crate::record::tests::sample;
+    use crate::record::tests::{locked, sample};
 
     #[expect(clippy::disallowed_methods, reason = "test inputs, not stored data")]
     fn replay(target: &str, run: fn(&[u8])) {
@@ -58,9 +58,14 @@ mod tests {
     fn write_seeds() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
         let proof = [5u64.to_le_bytes().as_slice(), &8u64.to_le_bytes(), &[7; 96]].concat();
-        for (target, seed) in [("evidence_record", sample().encode()), ("log_proof", proof)] {
+        let seeds = [
+            ("evidence_record", "seed-0", sample().encode()),
+            ("evidence_record", "seed-1", locked().encode()),
+            ("log_proof", "seed-0", proof),
+        ];
+        for (target, name, seed) in seeds {
             std::fs::create_dir_all(corpus.join(target)).unwrap();
-            std::fs::write(corpus.join(target).join("seed-0"), seed).unwrap();
+            std::fs::write(corpus.join(target).join(name), seed).unwrap();
         }
     }
 }

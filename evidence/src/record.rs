@@ -5,7 +5,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use stele_types::ids::{BodyHash, BucketId, LogIndex, NodeId, ObjectRoot, Salt, VersionId};
-use stele_types::object::{ChecksumAlgorithm, ChecksumType};
+use stele_types::object::{ChecksumAlgorithm, ChecksumType, Retention, RetentionMode};
 use stele_types::seam::UnixMillis;
 
 use crate::cbor::{CborError, Reader, Writer};
@@ -27,11 +27,17 @@ pub enum Event {
     Delete = 3,
     /// A version (or marker) was removed because another took its place.
     Overwrite = 4,
+    /// A version's retention was set, changed or taken away.
+    Retention = 5,
+    /// A version's legal hold was put on or taken off.
+    LegalHold = 6,
 }
 
 impl Event {
     fn from_number(number: u64) -> Option<Self> {
-        [Self::Put, Self::DeleteMarker, Self::Delete, Self::Overwrite].into_iter().find(|event| *event as u64 == number)
+        [Self::Put, Self::DeleteMarker, Self::Delete, Self::Overwrite, Self::Retention, Self::LegalHold]
+            .into_iter()
+            .find(|event| *event as u64 == number)
     }
 }
 
@@ -91,6 +97,10 @@ pub struct Record {
     pub body_hash: Option<BodyHash>,
     /// Other digests known at commit.
     pub digests: Vec<Digest>,
+    /// Retention of the version after this event; of one that was removed: before.
+    pub retention: Option<Retention>,
+    /// As `retention`: it is under legal hold.
+    pub legal_hold: bool,
 }
 
 /// What the log commits to: HMAC-SHA-256 of the record under its salt.
@@ -119,8 +129,14 @@ fn hmac(key: &[u8; 32], data: &[u8]) -> [u8; 32] {
 impl Record {
     /// The one encoding of this record.
     pub fn encode(&self) -> Vec<u8> {
-        let optional =
-            [self.root.is_some(), self.previous.is_some(), self.body_hash.is_some(), !self.digests.is_empty()];
+        let optional = [
+            self.root.is_some(),
+            self.previous.is_some(),
+            self.body_hash.is_some(),
+            !self.digests.is_empty(),
+            self.retention.is_some(),
+            self.legal_hold,
+        ];
         let mut w = Writer::new();
         w.map(13 + optional.iter().filter(|present| **present).count() as u64);
         let mut field = |number: u64, write: &mut dyn FnMut(&mut Writer)| {
@@ -152,6 +168,12 @@ impl Record {
         if !self.digests.is_empty() {
             field(16, &mut |w| write_digests(w, &self.digests));
         }
+        if let Some(retention) = &self.retention {
+            field(17, &mut |w| write_retention(w, retention));
+        }
+        if self.legal_hold {
+            field(18, &mut |w| w.bool(true));
+        }
         w.finish()
     }
 
@@ -182,6 +204,8 @@ impl Record {
             previous: fields.optional(14)?.map(Reader::uint).transpose()?.map(LogIndex),
             body_hash: fields.optional(15)?.map(Reader::fixed).transpose()?.map(BodyHash::from_bytes),
             digests: fields.optional(16)?.map(read_digests).transpose()?.unwrap_or_default(),
+            retention: fields.optional(17)?.map(read_retention).transpose()?,
+            legal_hold: fields.optional(18)?.map(read_hold).transpose()?.unwrap_or(false),
         };
         fields.end()?;
         Ok(record)
@@ -299,6 +323,28 @@ fn read_digests(r: &mut Reader<'_>) -> Result<Vec<Digest>, CborError> {
         return Err(CborError::Field(16));
     }
     (0..count).map(|_| read_digest(r)).collect()
+}
+
+const MODES: [(RetentionMode, u64); 2] = [(RetentionMode::Governance, 1), (RetentionMode::Compliance, 2)];
+
+fn write_retention(w: &mut Writer, retention: &Retention) {
+    w.array(2);
+    w.uint(MODES.iter().find(|(mode, _)| *mode == retention.mode).map_or(0, |(_, n)| *n));
+    w.uint(retention.until);
+}
+
+fn read_retention(r: &mut Reader<'_>) -> Result<Retention, CborError> {
+    if r.array()? != 2 {
+        return Err(CborError::Field(17));
+    }
+    let number = r.uint()?;
+    let mode = MODES.iter().find(|(_, n)| *n == number).ok_or(CborError::Field(17))?.0;
+    Ok(Retention { mode, until: r.uint()? })
+}
+
+/// Only `true` is ever written, so that a record has one encoding.
+fn read_hold(r: &mut Reader<'_>) -> Result<bool, CborError> {
+    if r.bool()? { Ok(true) } else { Err(CborError::Field(18)) }
 }
 
 fn read_digest(r: &mut Reader<'_>) -> Result<Digest, CborError> {

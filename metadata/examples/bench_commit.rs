@@ -37,7 +37,7 @@ use stele_types::ids::{
     ChunkId, ClusterId, CommandSequence, Epoch, LeaseId, NodeId, ObjectRoot, OwnerId, PackId, PgId, Salt,
 };
 use stele_types::manifest::{ChunkEntry, Manifest};
-use stele_types::object::{Attributes, BucketRow, ETag, Precondition, Tags};
+use stele_types::object::{Attributes, BucketRow, ETag, Lock, Precondition, Tags};
 use stele_types::pack::{Codec, PackRow};
 use stele_types::role::Role;
 use stele_types::scheme::Scheme;
@@ -328,6 +328,7 @@ impl Client {
                 manifest: Manifest::Inline(vec![chunk]),
                 packs: vec![row],
             },
+            lock: Lock::default(),
         }
     }
 
@@ -370,7 +371,7 @@ fn without_lease(command: Command) -> CommandEnvelope {
 }
 
 async fn create_bucket(meta: &MetaClient) -> Result<BucketRow, Failure> {
-    let command = Command::CreateBucket { name: "bench".to_owned() };
+    let command = Command::CreateBucket { name: "bench".to_owned(), object_lock: false };
     match meta.call(MetaRequest::Command(Box::new(without_lease(command))), TIMEOUT).await? {
         MetaReply::Bucket(row) => Ok(*row),
         other => Err(format!("unexpected {other:?}").into()),

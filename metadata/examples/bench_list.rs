@@ -24,7 +24,7 @@ use stele_types::ids::{
     RangeEpoch, RangeId, Salt,
 };
 use stele_types::manifest::{ChunkEntry, Manifest};
-use stele_types::object::{Attributes, BucketRow, ETag, Precondition, Tags, Versioning};
+use stele_types::object::{Attributes, BucketRow, ETag, Lock, Precondition, Tags, Versioning};
 use stele_types::pack::{Codec, PackRow};
 
 type Failure = Box<dyn std::error::Error>;
@@ -69,7 +69,7 @@ impl Bench {
     }
 
     fn bucket(&mut self, name: &str, id: u64, versioning: Versioning) -> Result<BucketId, Failure> {
-        self.send(Command::CreateBucket { name: name.to_owned() })?;
+        self.send(Command::CreateBucket { name: name.to_owned(), object_lock: false })?;
         self.flush()?;
         let row_key = keyspace::bucket(BucketId(id));
         let mut row: BucketRow =
@@ -124,6 +124,7 @@ impl Bench {
                 manifest: Manifest::Inline(vec![entry]),
                 packs: vec![row],
             },
+            lock: Lock::default(),
         })))
     }
 
@@ -273,6 +274,7 @@ fn deleted(bench: &mut Bench) -> Result<(), Failure> {
                 precondition: Precondition::None,
                 nonce: n,
                 salt: Salt::from_bytes(spread(n)),
+                bypass: false,
             };
             bench.send(Command::Delete { guard: guard(bucket), items: (first..first + 500).map(item).collect() })?;
         }

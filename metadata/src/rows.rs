@@ -13,7 +13,7 @@ use stele_types::ids::{
 };
 use stele_types::manifest::Manifest;
 use stele_types::object::{
-    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, StoredHeaders, Tags, Upload, Version,
+    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, Lock, StoredHeaders, Tags, Upload, Version,
 };
 use stele_types::seam::UnixMillis;
 
@@ -34,12 +34,19 @@ pub fn encode_named<T: Serialize>(message: &T) -> Vec<u8> {
     rmp_serde::to_vec_named(message).expect("messages hold only types that MessagePack can express")
 }
 
-/// Decodes a row or message found under `key`.
+/// Decodes a row or message found under `key`. All of it: a row whose head was damaged so that it ends early
+/// would read as one of an earlier version, without the fields that came later.
 ///
 /// # Errors
 /// The bytes are damaged.
 pub fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> KvResult<T> {
-    rmp_serde::from_slice(bytes).map_err(|error| corrupt(key, error.to_string()))
+    let mut rest = bytes;
+    let row = T::deserialize(&mut rmp_serde::Deserializer::new(&mut rest));
+    let row = row.map_err(|error| corrupt(key, error.to_string()))?;
+    match rest {
+        [] => Ok(row),
+        rest => Err(corrupt(key, format!("{} bytes behind the row", rest.len()))),
+    }
 }
 
 /// A damaged row.
@@ -167,6 +174,9 @@ pub struct VersionRow {
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
+    /// What keeps it from being removed.
+    #[serde(default)]
+    pub lock: Lock,
 }
 
 impl VersionRow {
@@ -190,6 +200,7 @@ impl VersionRow {
             },
             manifest: self.manifest,
             log_index: self.log_index,
+            lock: self.lock,
         }
     }
 
@@ -234,12 +245,23 @@ pub struct UploadRow {
     /// Tags for the version.
     #[serde(default)]
     pub tags: Tags,
+    /// Lock for the version.
+    #[serde(default)]
+    pub lock: Lock,
 }
 
 impl UploadRow {
     /// The upload as the gateway sees it.
     pub fn into_upload(self, id: UploadId, key: String) -> Upload {
-        Upload { id, key, initiated: self.initiated, headers: self.headers, checksum: self.checksum, tags: self.tags }
+        Upload {
+            id,
+            key,
+            initiated: self.initiated,
+            headers: self.headers,
+            checksum: self.checksum,
+            tags: self.tags,
+            lock: self.lock,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use stele_types::ids::{
     RangeEpoch, RangeId, Salt, UploadId,
 };
 use stele_types::manifest::{ChunkEntry, Manifest};
-use stele_types::object::{Attributes, ETag, Part, Precondition, StoredHeaders, Tags, Versioning};
+use stele_types::object::{Attributes, ETag, Lock, Part, Precondition, StoredHeaders, Tags, Versioning};
 use stele_types::pack::{Codec, PackRow};
 
 use crate::apply::{ApplyOptions, Batch};
@@ -96,6 +96,7 @@ impl Draws {
                 manifest: Manifest::Inline(vec![chunk(pack, 100)]),
                 packs: vec![pack_row(pack)],
             },
+            lock: Lock::default(),
         }
     }
 
@@ -106,6 +107,7 @@ impl Draws {
             precondition: Precondition::None,
             nonce: self.number(),
             salt: Salt::from_bytes(self.bytes()),
+            bypass: false,
         }
     }
 
@@ -233,7 +235,7 @@ impl Machine {
     }
 
     pub(crate) fn bucket(&mut self, name: &str) -> BucketId {
-        match self.run(Command::CreateBucket { name: name.to_owned() }) {
+        match self.run(Command::CreateBucket { name: name.to_owned(), object_lock: false }) {
             Ok(MetaReply::Bucket(row)) => row.id,
             other => panic!("{other:?}"),
         }
@@ -318,5 +320,5 @@ impl Machine {
 pub(crate) fn create_upload(guard: WriteGuard, key: &str, upload: UploadId) -> Command {
     let headers = StoredHeaders { content_type: Some("text/plain".into()), ..StoredHeaders::default() };
     let (key, headers) = (key.to_owned(), Box::new(headers));
-    Command::CreateUpload { guard, key, upload, headers, checksum: None, tags: Tags::default() }
+    Command::CreateUpload { guard, key, upload, headers, checksum: None, tags: Tags::default(), lock: Lock::default() }
 }

@@ -43,6 +43,12 @@ pub enum Code {
     PreconditionNoKey = 20,
     /// The version is a delete marker, which has no tags, retention or legal hold.
     DeleteMarker = 21,
+    /// Retention or legal hold forbids it.
+    Locked = 22,
+    /// The bucket has no object lock.
+    NoObjectLock = 23,
+    /// The bucket's other settings forbid this one.
+    BucketState = 24,
     /// The start epoch is fenced, or the lease is gone: begin the write anew.
     Fenced = 30,
     /// The lease does not exist or has expired: take a new one.
@@ -81,16 +87,16 @@ impl Code {
         match self {
             Self::Internal => Kind::Internal,
             Self::DeadlineExceeded | Self::Unreachable | Self::NotLeader | Self::DriveFailed => Kind::Unavailable,
-            Self::Malformed | Self::InvalidPart | Self::PartTooSmall => Kind::Invalid,
+            Self::Malformed | Self::InvalidPart | Self::PartTooSmall | Self::NoObjectLock => Kind::Invalid,
             Self::NoSuchBucket | Self::NoSuchKey | Self::NoSuchVersion | Self::NoSuchUpload => Kind::NotFound,
             Self::NoSuchPack | Self::NoSuchDrive | Self::DeleteMarker => Kind::NotFound,
-            Self::BucketAlreadyOwned | Self::BucketExists | Self::BucketNotEmpty => Kind::Conflict,
+            Self::BucketAlreadyOwned | Self::BucketExists | Self::BucketNotEmpty | Self::BucketState => Kind::Conflict,
             Self::PreconditionFailed | Self::PreconditionNoKey | Self::SweepRefused => Kind::Precondition,
             Self::Fenced | Self::NoLease | Self::StaleConfig | Self::StaleRange | Self::StalePg => Kind::Stale,
             Self::Forgotten | Self::StaleUpload => Kind::Conflict,
             Self::DriveFull | Self::Busy => Kind::Full,
             Self::ShardCorrupt => Kind::Corrupt,
-            Self::Forbidden => Kind::Denied,
+            Self::Forbidden | Self::Locked => Kind::Denied,
         }
     }
 }

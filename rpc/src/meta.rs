@@ -1,12 +1,14 @@
 //! Requests to the metadata service: linearizable reads, and commands that go through raft.
 
+mod changes;
 mod nodes;
 mod status;
 mod writes;
 
+pub use changes::{ChangeVersion, Changed, NewRetention, VersionChange};
 pub use nodes::{Heartbeat, Liveness, NewNode, TokenRow};
 pub use status::MetaStatus;
-pub use writes::{Changed, Committed, CompleteUpload, Contents, DeleteItem, Deleted, PutVersion, WriteGuard};
+pub use writes::{Committed, CompleteUpload, Contents, DeleteItem, Deleted, PutVersion, WriteGuard};
 
 use serde::{Deserialize, Serialize};
 use stele_types::ids::{
@@ -15,7 +17,8 @@ use stele_types::ids::{
 };
 use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
 use stele_types::object::{
-    BucketRow, ChecksumAlgorithm, ChecksumType, Part, StoredHeaders, Tags, Upload, Version, Versioning,
+    BucketRow, ChecksumAlgorithm, ChecksumType, Lock, ObjectLock, Part, StoredHeaders, Tags, Upload, Version,
+    Versioning,
 };
 use stele_types::pack::PackRow;
 use stele_types::role::Role;
@@ -117,6 +120,8 @@ pub enum BucketChange {
     Versioning(Versioning),
     /// Tags of the bucket itself; an empty set removes them.
     Tags(Tags),
+    /// Switch object lock on, or change the default retention. Needs versioning; nothing switches it off.
+    ObjectLock(ObjectLock),
 }
 
 /// A request to the metadata service.
@@ -288,6 +293,9 @@ pub enum Command {
     CreateBucket {
         /// Its name, valid by S3's rules.
         name: String,
+        /// With object lock, and so with versioning.
+        #[serde(default)]
+        object_lock: bool,
     },
     /// Change one setting of a bucket. In force for every write that commits later.
     ConfigureBucket {
@@ -334,6 +342,9 @@ pub enum Command {
         /// Tags for the version.
         #[serde(default)]
         tags: Tags,
+        /// Lock for the version.
+        #[serde(default)]
+        lock: Lock,
     },
     /// Make a part the current one of its number.
     PutPart {
@@ -412,17 +423,8 @@ pub enum Command {
         /// Scheme of new placement groups; `None`: by the number of failure domains.
         scheme: Option<Scheme>,
     },
-    /// Give a version other tags. Tags are no part of log records.
-    PutTags {
-        /// Guards.
-        guard: WriteGuard,
-        /// The key.
-        key: String,
-        /// Which version; delete markers have no tags.
-        version: VersionSelector,
-        /// All its tags from now on.
-        tags: Tags,
-    },
+    /// Change a version in place.
+    ChangeVersion(Box<ChangeVersion>),
 }
 
 /// A lease as granted or renewed.

@@ -15,7 +15,7 @@ use stele_rpc::client::{MetaClient, StorageClient};
 use stele_rpc::meta::{Origin, VersionSelector};
 use stele_types::ids::{NodeId, UploadId};
 use stele_types::object::{
-    Checksum, ChecksumAlgorithm, ChecksumType, Part, Precondition, StoredHeaders, Tags, Upload, Version,
+    Checksum, ChecksumAlgorithm, ChecksumType, Lock, Part, Precondition, StoredHeaders, Tags, Upload, Version,
 };
 use stele_types::seam::{Clock, Rng, UnixMillis};
 
@@ -187,6 +187,8 @@ pub struct PutRequest {
     pub headers: StoredHeaders,
     /// Tags of the version.
     pub tags: Tags,
+    /// Retention and legal hold that it brings.
+    pub lock: Lock,
     /// Decided at the commit.
     pub precondition: Precondition,
     /// Who asks.
@@ -206,6 +208,8 @@ pub struct CopyRequest {
     pub headers: Option<StoredHeaders>,
     /// Tags of the copy; `None` keeps the source's.
     pub tags: Option<Tags>,
+    /// Retention and legal hold of the copy. It has none of its source's.
+    pub lock: Lock,
     /// Decided at the commit, on the copy's key.
     pub precondition: Precondition,
     /// Who asks.
@@ -346,6 +350,8 @@ pub struct DeleteRequest {
     pub bucket: String,
     /// What to delete; each has its own outcome.
     pub items: Vec<DeleteOne>,
+    /// Governance retention does not stand in the way.
+    pub bypass_governance: bool,
     /// Who asks.
     pub origin: Origin,
 }
@@ -372,6 +378,8 @@ pub struct CreateUploadRequest {
     pub headers: StoredHeaders,
     /// Tags for the version.
     pub tags: Tags,
+    /// Retention and legal hold for the version.
+    pub lock: Lock,
     /// Checksum that every part must have, and what the object's will cover.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
     /// Who asks.

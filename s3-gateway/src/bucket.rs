@@ -103,15 +103,20 @@ where
     Err(GatewayError::Conflict { what: format!("the configuration of bucket {name} keeps changing") })
 }
 
-/// Creates a bucket; the name must be valid by S3's rules.
+/// Creates a bucket; the name must be valid by S3's rules. With object lock it has versioning too.
 ///
 /// # Durability
 /// Ok: committed.
 ///
 /// # Errors
 /// `BucketAlreadyOwned`, `BucketExists`, `InvalidArgument`, `Unavailable`.
-pub async fn create_bucket(gw: &Gateway, name: &str, origin: Origin) -> Result<BucketRow, GatewayError> {
-    let command = Command::CreateBucket { name: name.to_owned() };
+pub async fn create_bucket(
+    gw: &Gateway,
+    name: &str,
+    object_lock: bool,
+    origin: Origin,
+) -> Result<BucketRow, GatewayError> {
+    let command = Command::CreateBucket { name: name.to_owned(), object_lock };
     let answer = gw.leases.command(origin, command).await;
     match answer.map_err(|e| GatewayError::from_meta(e, name))? {
         MetaReply::Bucket(row) => {
@@ -128,7 +133,7 @@ pub async fn create_bucket(gw: &Gateway, name: &str, origin: Origin) -> Result<B
 /// Ok: committed, and in force for every write that commits later, through any gateway.
 ///
 /// # Errors
-/// `NoSuchBucket`, `InvalidArgument`, `Unavailable`.
+/// `NoSuchBucket`, `BucketState`, `InvalidArgument`, `Unavailable`.
 pub async fn configure_bucket(
     gw: &Gateway,
     name: &str,

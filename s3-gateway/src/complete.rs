@@ -20,7 +20,7 @@ use stele_types::ids::{Epoch, ObjectRoot, PackId};
 use stele_types::limits::{LIST_PAGE_MAX, MIB, OBJECT_BYTES_MAX, PART_BYTES_MIN};
 use stele_types::manifest::{ChunkEntry, Manifest};
 use stele_types::object::{
-    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, Part, StoredHeaders, Tags, Upload,
+    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, Lock, Part, StoredHeaders, Tags, Upload,
 };
 use stele_types::pack::PackRow;
 use stele_types::seam::random_bytes;
@@ -74,6 +74,7 @@ pub async fn complete_upload(gw: &Arc<Gateway>, request: CompleteRequest) -> Res
             precondition: request.precondition.clone(),
             attributes: attributes.clone(),
             contents: Contents { owner, manifest: joined.manifest.clone(), packs: joined.packs.clone() },
+            lock: Lock::default(),
         };
         let parts = parts.iter().map(|part| (part.number, part.generation)).collect();
         Command::CompleteUpload(Box::new(CompleteUpload { put, upload: request.upload.upload, parts }))
@@ -101,6 +102,7 @@ async fn earlier_result(
             precondition: request.precondition.clone(),
             attributes: nothing.clone(),
             contents: Contents { owner, manifest: Manifest::Inline(Vec::new()), packs: Vec::new() },
+            lock: Lock::default(),
         };
         Command::CompleteUpload(Box::new(CompleteUpload { put, upload: request.upload.upload, parts: Vec::new() }))
     };

@@ -129,6 +129,7 @@ mod tests {
             attributes: attributes(1, vec![]),
             manifest: stele_types::manifest::Manifest::Inline(vec![]),
             log_index: stele_types::ids::LogIndex(0),
+            lock: stele_types::object::Lock::default(),
         };
         let ours = EtagCondition::Tags(vec!["x".into(), version.attributes.etag.to_string().to_uppercase()]);
         let other = EtagCondition::Tags(vec!["x".into()]);

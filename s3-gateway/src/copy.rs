@@ -185,6 +185,7 @@ async fn commit(
             attributes: attributes.clone(),
             // Staged ahead, so none is given again.
             contents: Contents { owner, manifest: source.manifest.clone(), packs: Vec::new() },
+            lock: request.lock,
         }))
     };
     commit_with(gw, &request.bucket, start, request.origin.clone(), make).await

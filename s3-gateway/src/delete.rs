@@ -34,7 +34,8 @@ pub async fn delete_objects(
         return Err(GatewayError::InvalidArgument { what });
     }
     let start = gw.leases.begin().await.map_err(|e| GatewayError::from_meta(e, &request.bucket))?;
-    let items: Vec<DeleteItem> = request.items.into_iter().map(|item| with_salt(gw, item)).collect();
+    let bypass = request.bypass_governance;
+    let items: Vec<DeleteItem> = request.items.into_iter().map(|item| with_salt(gw, item, bypass)).collect();
     let mut outcomes = Vec::with_capacity(items.len());
     for batch in batches(items) {
         let deleted = delete_batch(gw, &request.bucket, &start, (&request.origin, batch)).await?;
@@ -87,13 +88,14 @@ async fn delete_batch(
     .await
 }
 
-fn with_salt(gw: &Gateway, item: DeleteOne) -> DeleteItem {
+fn with_salt(gw: &Gateway, item: DeleteOne, bypass: bool) -> DeleteItem {
     DeleteItem {
         key: item.key,
         version: item.version,
         precondition: item.precondition,
         nonce: gw.random_u64(),
         salt: Salt::from_bytes(random_bytes(gw.rng.as_ref())),
+        bypass,
     }
 }
 
@@ -109,6 +111,7 @@ mod tests {
             precondition: stele_types::object::Precondition::None,
             nonce: 0,
             salt: Salt::from_bytes([0; 32]),
+            bypass: false,
         };
         let all: Vec<DeleteItem> = (0..1000).map(item).collect();
         let split = batches(all.clone());

@@ -111,6 +111,21 @@ pub enum GatewayError {
     /// 405: delete markers have no tags, retention or legal hold.
     #[error("the version is a delete marker, which has nothing that could be changed")]
     MarkerOnly,
+    /// 403: retention or legal hold.
+    #[error("{what}")]
+    Locked {
+        /// Which version, what keeps it, and until when.
+        what: String,
+    },
+    /// 400: retention and legal hold need a bucket with object lock.
+    #[error("Bucket is missing Object Lock Configuration")]
+    NoObjectLock,
+    /// 409 InvalidBucketState.
+    #[error("{what}")]
+    BucketState {
+        /// Which settings exclude each other.
+        what: String,
+    },
     /// 404.
     #[error("the upload does not exist; it may have been completed or aborted")]
     NoSuchUpload,
@@ -294,6 +309,9 @@ impl GatewayError {
             Self::SlowDown { .. } | Self::StoreFull { .. } => Kind::Full,
             Self::DrivesMissing { .. } | Self::Unavailable { .. } => Kind::Unavailable,
             Self::BucketAlreadyOwned | Self::BucketExists | Self::BucketNotEmpty => Kind::Conflict,
+            Self::BucketState { .. } => Kind::Conflict,
+            Self::Locked { .. } => Kind::Denied,
+            Self::NoObjectLock => Kind::Invalid,
             Self::Conflict { .. } => Kind::Conflict,
             Self::Corrupt { .. } => Kind::Corrupt,
             Self::Internal { .. } => Kind::Internal,
@@ -308,6 +326,9 @@ impl GatewayError {
             Code::NoSuchKey => Self::NoSuchKey { marker: None },
             Code::NoSuchVersion => Self::NoSuchVersion,
             Code::DeleteMarker => Self::MarkerOnly,
+            Code::Locked => Self::Locked { what: what() },
+            Code::NoObjectLock => Self::NoObjectLock,
+            Code::BucketState => Self::BucketState { what: what() },
             Code::NoSuchUpload => Self::NoSuchUpload,
             Code::InvalidPart => Self::InvalidPart { number: 0, reason: what() },
             Code::PartTooSmall => Self::PartTooSmall { number: 0, len: 0, min: stele_types::limits::PART_BYTES_MIN },

@@ -27,6 +27,7 @@ pub mod gateway;
 pub mod get;
 pub mod http;
 pub mod list;
+pub mod lock;
 pub mod multipart;
 pub mod put;
 pub mod s3;

@@ -43,6 +43,7 @@ pub async fn create_upload(gw: &Arc<Gateway>, request: CreateUploadRequest) -> R
             headers: Box::new(request.headers.clone()),
             checksum: request.checksum,
             tags: request.tags.clone(),
+            lock: request.lock,
         };
         let origin = request.origin.clone();
         async move {

@@ -1,7 +1,7 @@
 //! Changes of a version in place: its tags. The command is decided where all writes of the key are.
 
 use stele_rpc::client::unexpected;
-use stele_rpc::meta::{Changed, Command, MetaReply, Origin, WriteGuard};
+use stele_rpc::meta::{ChangeVersion, Changed, Command, MetaReply, Origin, VersionChange};
 use stele_types::object::Tags;
 
 use crate::api::VersionRef;
@@ -17,23 +17,21 @@ use crate::gateway::Gateway;
 /// # Errors
 /// `NoSuchBucket`, `NoSuchKey`, `NoSuchVersion`, `MarkerOnly`, `InvalidArgument`, `Unavailable`, `Conflict`.
 pub async fn put_tags(gw: &Gateway, at: &VersionRef, tags: &Tags, origin: Origin) -> Result<Changed, GatewayError> {
-    change(gw, &at.bucket, origin, |guard| Command::PutTags {
-        guard,
-        key: at.key.clone(),
-        version: at.version,
-        tags: tags.clone(),
-    })
-    .await
+    change(gw, at, VersionChange::Tags(tags.clone()), origin).await
 }
 
-/// Sends a command that changes a version in place, again with a fresh bucket row where that changed.
-pub(crate) async fn change<F>(gw: &Gateway, bucket: &str, origin: Origin, make: F) -> Result<Changed, GatewayError>
-where
-    F: Fn(WriteGuard) -> Command + Send + Sync,
-{
-    let start = gw.leases.begin().await.map_err(|error| GatewayError::from_meta(error, bucket))?;
-    with_bucket(gw, bucket, |row| {
-        let command = make(guard_of(&row, start.epoch()));
+/// Sends a change of a version, again with a fresh bucket row where that changed.
+pub(crate) async fn change(
+    gw: &Gateway,
+    at: &VersionRef,
+    change: VersionChange,
+    origin: Origin,
+) -> Result<Changed, GatewayError> {
+    let start = gw.leases.begin().await.map_err(|error| GatewayError::from_meta(error, &at.bucket))?;
+    with_bucket(gw, &at.bucket, |row| {
+        let (guard, key) = (guard_of(&row, start.epoch()), at.key.clone());
+        let command = ChangeVersion { guard, key, version: at.version, change: change.clone() };
+        let command = Command::ChangeVersion(Box::new(command));
         let origin = origin.clone();
         async move {
             match gw.leases.command(origin, command).await? {

@@ -201,7 +201,7 @@ impl World {
         let Some(gateway) = self.env().gateways.pick(self.rng()) else {
             return self.not_up(format_args!("no gateway for the first bucket"));
         };
-        match bucket::create_bucket(&gateway.gateway, BUCKET, Origin::default()).await {
+        match bucket::create_bucket(&gateway.gateway, BUCKET, false, Origin::default()).await {
             Ok(_) | Err(GatewayError::BucketAlreadyOwned) => true,
             Err(error) => self.not_up(format_args!("the bucket can't be created: {error}")),
         }

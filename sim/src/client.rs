@@ -12,7 +12,7 @@ use stele_s3_gateway::api::{DeleteOne, DeleteRequest, PutRequest};
 use stele_s3_gateway::error::GatewayError;
 use stele_s3_gateway::{delete, put};
 use stele_types::ids::NodeId;
-use stele_types::object::{Precondition, StoredHeaders, Tags};
+use stele_types::object::{Lock, Precondition, StoredHeaders, Tags};
 
 use crate::body::body;
 use crate::content::ValueId;
@@ -234,6 +234,7 @@ impl Client {
             body,
             headers: StoredHeaders::default(),
             tags: Tags::default(),
+            lock: Lock::default(),
             precondition,
             origin: self.origin(),
         };
@@ -275,8 +276,12 @@ impl Client {
             version: VersionSelector::Current,
             precondition: Precondition::None,
         };
-        let request =
-            DeleteRequest { bucket: BUCKET.to_owned(), items: keys.iter().map(item).collect(), origin: self.origin() };
+        let request = DeleteRequest {
+            bucket: BUCKET.to_owned(),
+            items: keys.iter().map(item).collect(),
+            bypass_governance: false,
+            origin: self.origin(),
+        };
         let tokens: Vec<OpToken> = keys.iter().map(|key| self.begin(*key, "delete", Effect::Delete)).collect();
         match self.ask(gateway, delete::delete_objects(&gateway.gateway, request).boxed()).await {
             Answer::Ok(outcomes) => {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::content::Values;
 use crate::findings::Findings;
 use crate::history::History;
+use crate::keeper::Kept;
 use crate::runtime::SimClock;
 use crate::seed::SimRng;
 use crate::trace::Trace;
@@ -40,6 +41,8 @@ pub struct Env {
     pub acknowledged: watch::Sender<u64>,
     /// Commits that clients were told of.
     pub committed: Mutex<Vec<Commit>>,
+    /// Versions that the keeper was told of.
+    pub(crate) kept: Mutex<Vec<Kept>>,
 }
 
 /// A commit as its client was told of it.

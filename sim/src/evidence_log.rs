@@ -20,12 +20,13 @@ use stele_types::object::ETag;
 use stele_types::seam::UnixMillis;
 
 use crate::env::{Commit, Env};
+use crate::keeper::VAULT;
 use crate::runtime::EPOCH_UNIX_MILLIS;
 use crate::world::World;
 
 /// How far a commit time may be from true time, ms: the 2 s that a leader may be off, and the age of what
 /// it knows of the others' clocks on slow links. One voter at most has a wrong clock in a run.
-const CLOCK_SLACK: UnixMillis = 3_500;
+pub(crate) const CLOCK_SLACK: UnixMillis = 3_500;
 
 /// What the log says of one key so far.
 #[derive(Debug, Default)]
@@ -43,6 +44,8 @@ struct Replay {
     by_index: BTreeMap<LogIndex, (Event, String, VersionId)>,
     times: Vec<UnixMillis>,
     wrong: Vec<String>,
+    /// Versions of the vault that were removed while they were kept.
+    unkept: Vec<String>,
 }
 
 impl World {
@@ -54,8 +57,13 @@ impl World {
         };
         let outcome = service.view().and_then(|view| replay(&*view, self.env(), &status));
         match outcome {
-            Ok(wrong) if self.topology().voters > 1 && wrong.is_empty() => self.compare_logs(&service),
-            Ok(wrong) => wrong.into_iter().for_each(|what| self.env().findings.add("I-4", what)),
+            Ok(Replay { wrong, unkept, .. }) => {
+                if self.topology().voters > 1 && wrong.is_empty() {
+                    self.compare_logs(&service);
+                }
+                wrong.into_iter().for_each(|what| self.env().findings.add("I-4", what));
+                unkept.into_iter().for_each(|what| self.env().findings.add("I-6", what));
+            }
             Err(error) => self.env().findings.add("I-4", format_args!("the log can't be read: {error}")),
         }
     }
@@ -88,7 +96,7 @@ fn all_records(rows: &dyn KvRead) -> KvResult<Vec<(Vec<u8>, Vec<u8>)>> {
     Ok(records)
 }
 
-fn replay(rows: &dyn KvRead, env: &Env, status: &MetaStatus) -> KvResult<Vec<String>> {
+fn replay(rows: &dyn KvRead, env: &Env, status: &MetaStatus) -> KvResult<Replay> {
     let records = all_records(rows)?;
     let mut replay = Replay::default();
     let mut edge = Edge::default();
@@ -117,7 +125,7 @@ fn replay(rows: &dyn KvRead, env: &Env, status: &MetaStatus) -> KvResult<Vec<Str
         ));
     }
     replay.compare_with_clients(env);
-    Ok(replay.wrong)
+    Ok(replay)
 }
 
 impl Replay {
@@ -135,6 +143,9 @@ impl Replay {
             self.wrong.push(format!("record {index} was committed before the one before it: time went back"));
         }
         self.times.push(record.time);
+        if record.bucket == VAULT {
+            return self.take_of_vault(index, &record);
+        }
         let etag = etag_of(&record);
         match record.event {
             Event::Put => {
@@ -158,8 +169,20 @@ impl Replay {
                 }
             }
             Event::DeleteMarker => self.wrong.push(format!("record {index}: a delete marker without versioning")),
+            Event::Retention | Event::LegalHold => self.wrong.push(format!("record {index}: a lock that nobody set")),
         }
         self.by_index.insert(index, (record.event, record.key, record.version));
+    }
+
+    /// Nothing in the vault is under governance retention, so no removal comes before its date.
+    fn take_of_vault(&mut self, index: LogIndex, record: &Record) {
+        let removed = matches!(record.event, Event::Delete | Event::Overwrite);
+        if removed && (record.legal_hold || record.retention.is_some_and(|kept| kept.in_force(record.time))) {
+            self.unkept.push(format!(
+                "record {index} removes {} of {:?} at {}, which is kept: {:?}, hold {}",
+                record.version, record.key, record.time, record.retention, record.legal_hold
+            ));
+        }
     }
 
     fn compare_with_clients(&mut self, env: &Env) {

@@ -27,6 +27,7 @@ mod evidence_log;
 pub mod faults;
 pub mod findings;
 pub mod history;
+mod keeper;
 pub mod linear;
 mod names;
 pub mod net;

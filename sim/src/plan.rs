@@ -125,6 +125,8 @@ pub struct Plan {
     pub taken_away: Vec<usize>,
     /// Read cache of the gateways, bytes.
     pub cache_bytes: usize,
+    /// One client puts versions under retention and tries to get rid of them.
+    pub keeper: bool,
 }
 
 impl Plan {
@@ -158,6 +160,7 @@ impl Plan {
             ends_first: rng.chance(150),
             taken_away,
             cache_bytes: if rng.chance(300) { 4 << 20 } else { 0 },
+            keeper: false,
         }
     }
 
@@ -167,7 +170,10 @@ impl Plan {
         let mut plan = Self::new(rng, topology);
         let at = |rng: &SimRng, plan: &Self| Duration::from_millis(rng.below(plan.chaos.as_millis() as u64));
         match focus {
-            None | Some(Sabotage::DeleteWithoutAsking) => {}
+            // A stream of its own: the rest of the plan is the same with and without a keeper.
+            None => plan.keeper = rng.stream("keeper").chance(250),
+            Some(Sabotage::DeleteWithoutAsking) => {}
+            Some(Sabotage::RemoveLocked) => plan.keeper = true,
             Some(Sabotage::AcknowledgeBeforeSync) => {
                 plan.drive_sync = Duration::from_millis(rng.between(100, 300));
                 plan.aimed = true;

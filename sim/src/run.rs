@@ -13,6 +13,7 @@ use crate::content::Values;
 use crate::env::{Env, GatewayPool};
 use crate::findings::Findings;
 use crate::history::History;
+use crate::keeper::verify_kept;
 use crate::net::NetFaults;
 use crate::oracle::judge;
 use crate::panics;
@@ -123,6 +124,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         flips_bits: plan.net.corrupt_read > 0,
         acknowledged: tokio::sync::watch::Sender::new(0),
         committed: Mutex::default(),
+        kept: Mutex::default(),
     });
     let world = World::new(&rng, plan, Arc::clone(&env), options.sabotage);
     Run { rng, clock: Arc::clone(&clock), env: Arc::clone(&env), world }.all_phases()?;
@@ -142,6 +144,9 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         undecided,
     })
 }
+
+/// Number of the client that is the keeper.
+const KEEPER: u32 = 900;
 
 struct Run {
     rng: SimRng,
@@ -193,8 +198,11 @@ impl Run {
         self.world.net().set_faults(plan.net);
         let started = tokio::time::Instant::now();
         let share = plan.workload.operations / (1 + self.losses());
-        let clients: Vec<_> =
+        let mut clients: Vec<_> =
             (0..plan.workload.clients).map(|id| tokio::spawn(self.client(id, phase).run(share.max(4)))).collect();
+        if plan.keeper {
+            clients.push(tokio::spawn(self.client(KEEPER, phase).keep(share.max(12))));
+        }
         let world = Arc::clone(&self.world);
         let faults = tokio::spawn(async move { world.faults_between(begin, end).await });
         if !last {
@@ -238,7 +246,10 @@ impl Run {
     async fn verify_all(&self, when: &str) {
         let reader = self.client(1000, 1000);
         match self.env.gateways.pick(&self.rng.stream(when)) {
-            Some(gateway) => verify(&reader, &gateway, when).await,
+            Some(gateway) => {
+                verify(&reader, &gateway, when).await;
+                verify_kept(&self.env, &gateway, when).await;
+            }
             None => self.env.findings.add("LIVENESS", format_args!("{when}: no gateway runs")),
         }
         for broken in self.world.net().broken_wire_forms() {

@@ -19,4 +19,6 @@ pub enum Sabotage {
     FollowerReadWithoutReadIndex,
     /// A metadata node whose disk was wiped votes under its old id (breaks I-1, I-3 and I-4).
     NodeIdReused,
+    /// Versions are removed whatever their retention and legal hold say (breaks I-6).
+    RemoveLocked,
 }

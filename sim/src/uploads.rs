@@ -5,7 +5,7 @@ use futures::FutureExt as _;
 use stele_s3_gateway::api::{BodyRequest, CompleteRequest, CreateUploadRequest, ListedPart, PartRequest, UploadRef};
 use stele_s3_gateway::{list, multipart};
 use stele_types::limits::PART_BYTES_MIN;
-use stele_types::object::{Precondition, StoredHeaders, Tags};
+use stele_types::object::{Lock, Precondition, StoredHeaders, Tags};
 
 use crate::client::{Answer, Client, outcome};
 use crate::env::{BUCKET, GatewayHandle};
@@ -19,6 +19,7 @@ impl Client {
             key: KEYS[key].to_owned(),
             headers: StoredHeaders::default(),
             tags: Tags::default(),
+            lock: Lock::default(),
             checksum: None,
             origin: self.origin(),
         };

@@ -222,6 +222,7 @@ impl World {
         return ApplyOptions {
             accept_fenced: self.sabotage == Some(Sabotage::CommitWhenFenced),
             no_replies: self.sabotage == Some(Sabotage::ReplyCacheOff),
+            locked_versions_removed: self.sabotage == Some(Sabotage::RemoveLocked),
             ..ApplyOptions::default()
         };
         #[cfg(not(feature = "sabotage"))]

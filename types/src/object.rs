@@ -11,11 +11,13 @@ use crate::manifest::Manifest;
 use crate::seam::UnixMillis;
 
 mod headers;
+mod lock;
 mod precondition;
 mod tags;
 #[cfg(test)]
 mod tests;
 
+pub use lock::{DefaultRetention, Lock, ObjectLock, Retention, RetentionMode, RetentionPeriod};
 pub use precondition::{Facts, Precondition, Unchanged, Verdict};
 pub use tags::{TagError, Tags};
 
@@ -53,6 +55,9 @@ pub struct BucketRow {
     /// Tags of the bucket itself.
     #[serde(default)]
     pub tags: Tags,
+    /// Object lock: needs versioning, and stays.
+    #[serde(default)]
+    pub object_lock: Option<ObjectLock>,
 }
 
 /// Checksum algorithms that S3 knows and Stele verifies. Append-only.
@@ -210,6 +215,9 @@ pub struct Version {
     pub manifest: Manifest,
     /// Entry of its creation in the evidence log.
     pub log_index: LogIndex,
+    /// What keeps it from being removed.
+    #[serde(default)]
+    pub lock: Lock,
 }
 
 /// A multipart upload in progress.
@@ -228,6 +236,9 @@ pub struct Upload {
     /// Tags for the version.
     #[serde(default)]
     pub tags: Tags,
+    /// Lock for the version.
+    #[serde(default)]
+    pub lock: Lock,
 }
 
 /// One uploaded part.

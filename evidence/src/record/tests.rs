@@ -29,6 +29,32 @@ pub(crate) fn sample() -> Record {
                 value: vec![1, 2, 3, 4],
             },
         ],
+        retention: None,
+        legal_hold: false,
+    }
+}
+
+pub(crate) fn locked() -> Record {
+    let retention = Retention { mode: RetentionMode::Compliance, until: 1_800_000_000_000 };
+    Record { event: Event::Retention, retention: Some(retention), legal_hold: true, ..sample() }
+}
+
+/// Fields 17 and 18 come behind those of [`golden_record_and_entry`], which never change.
+#[test]
+fn golden_record_of_a_locked_version() {
+    let (bytes, plain) = (locked().encode(), sample().encode());
+    assert_eq!((bytes[0], plain[0]), (0xb3, 0xb1));
+    assert_eq!(bytes[1..5], [0, 1, 1, 5]);
+    assert_eq!(bytes[5..plain.len()], plain[5..]);
+    assert_eq!(hex::encode(&bytes[plain.len()..]), "1182021b000001a3185c500012f5");
+    assert_eq!(Record::decode(&bytes).unwrap(), locked());
+    let held = Record { event: Event::LegalHold, retention: None, ..locked() };
+    assert_eq!(hex::encode(&held.encode()[plain.len()..]), "12f5");
+    assert_eq!(Record::decode(&held.encode()).unwrap(), held);
+    for (at, value) in [(bytes.len() - 1, 0xf4), (bytes.len() - 11, 3), (bytes.len() - 12, 0x83), (4, 7)] {
+        let mut wrong = bytes.clone();
+        wrong[at] = value;
+        assert!(Record::decode(&wrong).is_err(), "byte {at}");
     }
 }
 
@@ -76,8 +102,10 @@ fn entry_is_plain_hmac_sha_256() {
 #[test]
 fn every_cut_and_every_other_encoding_is_refused() {
     let bytes = sample().encode();
-    for cut in 0..bytes.len() {
-        assert!(Record::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+    for bytes in [&bytes, &locked().encode()] {
+        for cut in 0..bytes.len() {
+            assert!(Record::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
     }
     let mut longer = bytes.clone();
     longer.push(0);
@@ -97,7 +125,7 @@ proptest! {
 
     #[test]
     fn whatever_decodes_encodes_to_the_same_bytes(flips in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..4)) {
-        let mut bytes = sample().encode();
+        let mut bytes = locked().encode();
         for (at, value) in flips {
             let at = at % bytes.len();
             bytes[at] = value;
@@ -120,7 +148,7 @@ fn fields_behind_the_last_are_refused_whatever_their_number() {
     let mut bytes = sample().encode();
     let fields = bytes[0] - 0xa0;
     bytes[0] = 0xa0 + fields + 1;
-    for number in [vec![17], [&[0x1b][..], &u64::MAX.to_be_bytes()].concat()] {
+    for number in [vec![19], [&[0x1b][..], &u64::MAX.to_be_bytes()].concat()] {
         let more = [&bytes[..], &number, &[0]].concat();
         assert!(Record::decode(&more).is_err(), "field {number:x?}");
     }

@@ -25,12 +25,22 @@ pub struct ApplyOptions {
     /// Sabotage: accept writes planned with an old row of their bucket.
     #[cfg(feature = "sabotage")]
     pub stale_bucket_configuration_accepted: bool,
+    /// Sabotage: remove versions whatever their retention and legal hold say.
+    #[cfg(feature = "sabotage")]
+    pub locked_versions_removed: bool,
 }
 
 impl ApplyOptions {
     pub(crate) fn accepts_fenced(self) -> bool {
         #[cfg(feature = "sabotage")]
         return self.accept_fenced;
+        #[cfg(not(feature = "sabotage"))]
+        false
+    }
+
+    pub(crate) fn removes_locked(self) -> bool {
+        #[cfg(feature = "sabotage")]
+        return self.locked_versions_removed;
         #[cfg(not(feature = "sabotage"))]
         false
     }

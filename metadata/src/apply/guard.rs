@@ -64,6 +64,7 @@ impl Batch<'_> {
                 versioning: Versioning::Unset,
                 owner: String::new(),
                 tags: Tags::default(),
+                object_lock: None,
             })
         })
     }

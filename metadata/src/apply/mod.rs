@@ -106,16 +106,16 @@ impl Batch<'_> {
             Command::ReleaseLease { lease } => self.release_lease(*lease),
             Command::AdvanceEpoch => self.advance_epoch(),
             Command::Fence { limit } => self.fence(cx, *limit),
-            Command::CreateBucket { name } => self.create_bucket(cx, name),
+            Command::CreateBucket { name, object_lock } => self.create_bucket(cx, name, *object_lock),
             Command::ConfigureBucket { name, change } => self.configure_bucket(name, change),
             Command::DeleteBucket { name } => self.delete_bucket(name),
             Command::StageReferences { guard, owner, packs } => self.stage_references(guard, owner, packs),
             Command::PutVersion(put) => self.put_version(cx, put),
             Command::Delete { guard, items } => self.delete(cx, guard, items),
-            Command::CreateUpload { guard, key, upload, headers, checksum, tags } => {
+            Command::CreateUpload { guard, key, upload, headers, checksum, tags, lock } => {
                 let (headers, tags) = (headers.clone(), tags.clone());
-                let row = UploadRow { initiated: cx.now, headers, checksum: *checksum, tags };
-                self.create_upload(guard, key, *upload, row)
+                let row = UploadRow { initiated: cx.now, headers, checksum: *checksum, tags, lock: *lock };
+                self.create_upload(cx, data::UploadAt { guard, key, upload: *upload }, row)
             }
             Command::PutPart { guard, key, upload, part, packs } => {
                 let target = data::UploadAt { guard, key, upload: *upload };
@@ -125,9 +125,7 @@ impl Batch<'_> {
             Command::AbortUpload { guard, key, upload } => {
                 self.abort_upload(data::UploadAt { guard, key, upload: *upload })
             }
-            Command::PutTags { guard, key, version, tags } => {
-                self.put_tags(&data::VersionAt { guard, key, version: *version }, tags)
-            }
+            Command::ChangeVersion(change) => self.change_version(cx, change),
         }
     }
 }
@@ -157,7 +155,7 @@ fn needs_lease(command: &Command) -> bool {
         | Command::PutPart { .. }
         | Command::CompleteUpload(_)
         | Command::AbortUpload { .. }
-        | Command::PutTags { .. } => true,
+        | Command::ChangeVersion(_) => true,
     }
 }
 

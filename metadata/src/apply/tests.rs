@@ -12,6 +12,7 @@ use super::*;
 use crate::keyspace::Tag;
 use crate::testing::{LEASE_MS, Machine, create_upload, envelope, guard, range};
 
+mod lock;
 mod model;
 mod nodes;
 mod tags;
@@ -105,7 +106,7 @@ fn commit_time_never_goes_back() {
 fn buckets() {
     let mut m = Machine::new();
     let b = m.bucket("b");
-    let create = Command::CreateBucket { name: "b".into() };
+    let create = Command::CreateBucket { name: "b".into(), object_lock: false };
     assert_eq!(code(m.run(create.clone())), Code::BucketAlreadyOwned);
     let mut foreign = m.next(create);
     foreign.origin.principal = "someone else".into();

@@ -159,7 +159,9 @@ impl Cluster {
         let grant = envelope(None, 0, 0, Command::GrantLease { node: GATEWAY, ttl_ms: LEASE_MS });
         let MetaReply::Lease(lease) = insist(&client, grant).await.unwrap() else { panic!("no lease") };
         let mut writer = Writer { client, lease: lease.id, sequence: 0, draws: Draws::default(), bucket: BucketId(0) };
-        let MetaReply::Bucket(row) = writer.run(Command::CreateBucket { name: "b".into() }).await.unwrap() else {
+        let MetaReply::Bucket(row) =
+            writer.run(Command::CreateBucket { name: "b".into(), object_lock: false }).await.unwrap()
+        else {
             panic!("no bucket")
         };
         writer.bucket = row.id;

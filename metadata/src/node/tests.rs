@@ -80,7 +80,7 @@ impl Client {
     }
 
     async fn bucket(&mut self, name: &str) -> BucketId {
-        match self.run(Command::CreateBucket { name: name.to_owned() }).await {
+        match self.run(Command::CreateBucket { name: name.to_owned(), object_lock: false }).await {
             Ok(MetaReply::Bucket(row)) => row.id,
             other => panic!("{other:?}"),
         }
@@ -327,7 +327,7 @@ async fn real_files_and_threads_survive_a_restart() {
     node.shutdown().await.unwrap();
     let node = open().await;
     assert!(exists(&node, bucket, "k").await);
-    let big = Command::CreateBucket { name: "x".repeat(2 << 20) };
+    let big = Command::CreateBucket { name: "x".repeat(2 << 20), object_lock: false };
     assert_eq!(client_error(&node, big).await, Code::Malformed);
     node.shutdown().await.unwrap();
 }

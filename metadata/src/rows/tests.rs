@@ -39,6 +39,7 @@ pub(crate) fn small_version() -> VersionRow {
         part_lens: Vec::new(),
         manifest: Manifest::Inline(vec![entry]),
         tags: Tags::default(),
+        lock: Lock::default(),
     }
 }
 

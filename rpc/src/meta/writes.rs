@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use stele_types::ids::{ConfigEpoch, Epoch, LogIndex, OwnerId, Salt, UploadId, VersionId};
 use stele_types::manifest::Manifest;
-use stele_types::object::{Attributes, Precondition};
+use stele_types::object::{Attributes, Lock, Precondition};
 use stele_types::pack::PackRow;
 use stele_types::seam::UnixMillis;
 
@@ -51,13 +51,16 @@ pub struct PutVersion {
     pub attributes: Attributes,
     /// Manifest and packs.
     pub contents: Contents,
+    /// What the version brings; the bucket's default retention is added at the commit.
+    #[serde(default)]
+    pub lock: Lock,
 }
 
 /// See [`super::Command::CompleteUpload`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CompleteUpload {
-    /// As for a PUT; `contents.packs` holds only the manifest's own packs, `attributes.headers` and
-    /// `attributes.tags` are ignored in favour of the upload's.
+    /// As for a PUT; `contents.packs` holds only the manifest's own packs, `attributes.headers`,
+    /// `attributes.tags` and `lock` are ignored in favour of the upload's.
     pub put: PutVersion,
     /// The upload.
     pub upload: UploadId,
@@ -79,6 +82,9 @@ pub struct DeleteItem {
     pub nonce: u64,
     /// Salt of the log entry.
     pub salt: Salt,
+    /// Governance retention does not stand in the way.
+    #[serde(default)]
+    pub bypass: bool,
 }
 
 /// Outcome of one [`DeleteItem`].
@@ -112,15 +118,4 @@ pub struct Committed {
     pub log_index: LogIndex,
     /// ETag (Complete may be answered again from an earlier result).
     pub attributes: Box<Attributes>,
-}
-
-/// What a command that changed a version in place gives back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Changed {
-    /// The version.
-    pub id: VersionId,
-    /// Shown as `null`, that is, without a version id.
-    pub null_version: bool,
-    /// Log entry of the change, where it has one.
-    pub log_index: Option<LogIndex>,
 }

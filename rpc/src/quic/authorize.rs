@@ -89,7 +89,10 @@ mod tests {
         let drive = DriveId::from_bytes([1; 16]);
         let state = Command::SetDriveState { drive, state: DriveState::Failed, reason: String::new() };
         assert_eq!(allowed(&command(state)), [Metadata, StorageNode, Admin]);
-        assert_eq!(allowed(&command(Command::CreateBucket { name: "b".into() })), [Metadata, S3Gateway, Admin]);
+        assert_eq!(
+            allowed(&command(Command::CreateBucket { name: "b".into(), object_lock: false })),
+            [Metadata, S3Gateway, Admin]
+        );
         assert_eq!(allowed(&Message::Meta(MetaRequest::Liveness)), Role::ALL);
         assert_eq!(allowed(&Message::Renew(bytes::Bytes::new())), [Metadata, StorageNode, S3Gateway, Anchor]);
         assert_eq!(allowed(&Message::Storage(StorageRequest::Drives)), [Metadata, StorageNode, S3Gateway, Admin]);

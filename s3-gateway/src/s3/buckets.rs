@@ -73,13 +73,18 @@ pub(super) async fn create(
     refuse(req.input.grant_read_acp.as_ref(), "An access grant")?;
     refuse(req.input.grant_write.as_ref(), "An access grant")?;
     refuse(req.input.grant_write_acp.as_ref(), "An access grant")?;
-    let lock = req.input.object_lock_enabled_for_bucket.filter(|enabled| *enabled);
-    refuse(lock.as_ref(), "Object lock")?;
-    let made = crate::bucket::create_bucket(&edge.gateway, &req.input.bucket, origin(edge, &req)).await;
+    let lock = req.input.object_lock_enabled_for_bucket == Some(true);
+    let made = crate::bucket::create_bucket(&edge.gateway, &req.input.bucket, lock, origin(edge, &req)).await;
     match made {
         Ok(_) => {}
-        // In the default region S3 answers the owner's repeated CreateBucket with 200.
-        Err(GatewayError::BucketAlreadyOwned) if edge.region.as_ref() == DEFAULT_REGION => {}
+        // In the default region S3 answers the owner's repeated CreateBucket with 200. Where that asks for
+        // object lock, a bucket without is not what it asks for.
+        Err(GatewayError::BucketAlreadyOwned) if edge.region.as_ref() == DEFAULT_REGION => {
+            let row = crate::bucket::head_bucket(&edge.gateway, &req.input.bucket).await.map_err(|e| fail(&req, e))?;
+            if lock && row.object_lock.is_none() {
+                return Err(fail(&req, GatewayError::BucketAlreadyOwned));
+            }
+        }
         Err(error) => return Err(fail(&req, error)),
     }
     Ok(S3Response::new(CreateBucketOutput {

@@ -5,6 +5,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::checksums::set_checksums;
 use super::headers::{committed_evidence, stored_headers, timestamp};
+use super::lock::lock_headers;
 use super::objects::{checksum_type, version_selector};
 use super::unsupported::{refuse, refuse_unsupported};
 use super::{S3Edge, conditions, fail, origin, tagging};
@@ -46,6 +47,7 @@ pub(super) async fn copy(edge: &S3Edge, mut req: S3Request<CopyObjectInput>) -> 
     refuse(input.copy_source_sse_customer_key.as_ref(), "Server-side encryption")?;
     refuse(input.checksum_algorithm.as_ref(), "Computing another checksum while copying")?;
     let tags = tagging::of_copy(input.tagging_directive.as_ref(), input.tagging.as_deref())?;
+    let lock = lock_headers!(input);
     let replace = replaces(input)?;
     let (bucket, key, version) = source(&input.copy_source)?;
     if !replace && version.is_none() && bucket == input.bucket && key == input.key {
@@ -75,6 +77,7 @@ pub(super) async fn copy(edge: &S3Edge, mut req: S3Request<CopyObjectInput>) -> 
         key: req.input.key.clone(),
         headers,
         tags,
+        lock,
         precondition,
         origin: origin(edge, &req),
     };

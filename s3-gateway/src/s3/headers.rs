@@ -75,11 +75,16 @@ pub(super) fn http_date(millis: UnixMillis) -> HeaderValue {
 
 /// Object root and log entry: what an auditor needs to find this version's proof.
 pub(super) fn evidence(headers: &mut HeaderMap, root: &ObjectRoot, log_index: LogIndex) {
-    let values = [("x-stele-object-root", root.to_string()), ("x-stele-log", format!("0/{log_index}"))];
-    for (name, value) in values {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(name, value);
-        }
+    if let Ok(value) = HeaderValue::from_str(&root.to_string()) {
+        headers.insert("x-stele-object-root", value);
+    }
+    log_entry(headers, log_index);
+}
+
+/// Where the log has an event.
+pub(super) fn log_entry(headers: &mut HeaderMap, log_index: LogIndex) {
+    if let Ok(value) = HeaderValue::from_str(&format!("0/{log_index}")) {
+        headers.insert("x-stele-log", value);
     }
 }
 

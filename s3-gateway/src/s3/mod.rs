@@ -9,6 +9,7 @@
 //! | `objects`, `copy`, `multipart`, `buckets`, `listing` | one translation per operation |
 //! | `versioning` | whether a bucket keeps versions |
 //! | `tagging` | tags of objects and buckets |
+//! | `lock` | object lock: retention and legal hold |
 //! | `checksums`, `headers`, `conditions`, `body` | parts of requests and responses |
 //! | `errors` | [`crate::error::GatewayError`] to S3 codes |
 
@@ -21,6 +22,7 @@ mod copy;
 mod errors;
 mod headers;
 mod listing;
+mod lock;
 mod multipart;
 mod objects;
 mod operations;

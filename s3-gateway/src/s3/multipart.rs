@@ -12,6 +12,7 @@ use stele_types::object::{ChecksumAlgorithm, ChecksumType};
 
 use super::checksums::{self, body_request, checksum_fields, declared, set_checksums};
 use super::headers::{committed_evidence, stored_headers};
+use super::lock::lock_headers;
 use super::objects::checksum_type;
 use super::unsupported::{refuse_sse_customer, refuse_unsupported};
 use super::{S3Edge, body, conditions, fail, origin, tagging};
@@ -62,11 +63,13 @@ pub(super) async fn create(
     let checksum = checksum_choice(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
     let headers = stored_headers!(input);
     let tags = tagging::header(input.tagging.as_deref())?;
+    let lock = lock_headers!(input);
     let request = CreateUploadRequest {
         bucket: req.input.bucket.clone(),
         key: req.input.key.clone(),
         headers,
         tags,
+        lock,
         checksum,
         origin: origin(edge, &req),
     };

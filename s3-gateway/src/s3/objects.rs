@@ -14,6 +14,7 @@ use stele_types::object::{ChecksumAlgorithm, ChecksumType, Version};
 
 use super::checksums::{body_request, checksum_fields, declared, set_checksums};
 use super::headers::{committed_evidence, evidence, give_back_headers, stored_headers, timestamp};
+use super::lock::{bypasses, give_back_lock, lock_headers, require_digest};
 use super::unsupported::{refuse, refuse_sse_customer, refuse_unsupported};
 use super::{S3Edge, body, conditions, fail, fail_as, origin, tagging};
 use crate::api::{
@@ -39,16 +40,20 @@ pub(super) async fn put(edge: &S3Edge, mut req: S3Request<PutObjectInput>) -> S3
     let checksums = declared(checksum_fields!(input))?;
     let headers = stored_headers!(input);
     let tags = tagging::header(input.tagging.as_deref())?;
+    let lock = lock_headers!(input);
     let precondition = conditions::write(input.if_match.take(), input.if_none_match.take())?;
     let precondition = conditions::with_date(precondition, &req.headers)?;
     let stream = body::incoming(input.body.take());
     let (len, md5) = (input.content_length, input.content_md5.take());
+    let body = body_request(&req, stream, len, md5.as_deref(), checksums)?;
+    require_digest(&lock, &body.expected)?;
     let request = PutRequest {
         bucket: req.input.bucket.clone(),
         key: req.input.key.clone(),
-        body: body_request(&req, stream, len, md5.as_deref(), checksums)?,
+        body,
         headers,
         tags,
+        lock,
         precondition,
         origin: origin(edge, &req),
     };
@@ -119,6 +124,7 @@ macro_rules! describe {
         $output.e_tag = Some(ETag::Strong(version.attributes.etag.to_string()));
         $output.last_modified = Some(timestamp(version.modified));
         $output.tag_count = tagging::count(&version.attributes.tags);
+        give_back_lock!($output, &version.lock);
         if $reply.range.partial {
             $output.content_range = Some(content_range($reply));
         }
@@ -223,7 +229,12 @@ pub(super) async fn delete(
             &req.headers,
         )?,
     };
-    let request = DeleteRequest { bucket: req.input.bucket.clone(), items: vec![one], origin: origin(edge, &req) };
+    let request = DeleteRequest {
+        bucket: req.input.bucket.clone(),
+        items: vec![one],
+        bypass_governance: bypasses(req.input.bypass_governance_retention),
+        origin: origin(edge, &req),
+    };
     let outcomes = crate::delete::delete_objects(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
     let outcome = outcomes.into_iter().next().unwrap_or_else(|| Ok(Deleted::default()));
     let deleted = outcome.map_err(|e| fail(&req, e))?;
@@ -258,7 +269,12 @@ pub(super) async fn delete_many(
             precondition: conditions::delete(etag, object.size, object.last_modified_time.clone())?,
         });
     }
-    let request = DeleteRequest { bucket: req.input.bucket.clone(), items, origin: origin(edge, &req) };
+    let request = DeleteRequest {
+        bucket: req.input.bucket.clone(),
+        items,
+        bypass_governance: bypasses(req.input.bypass_governance_retention),
+        origin: origin(edge, &req),
+    };
     let outcomes = crate::delete::delete_objects(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
     let id = req.extensions.get::<RequestId>().copied();
     let quiet = req.input.delete.quiet.unwrap_or(false);

@@ -74,6 +74,3 @@ pub(super) fn no_encryption() -> S3Error {
     error.set_status_code(http::StatusCode::NOT_FOUND);
     error
 }
-pub(super) fn no_object_lock() -> S3Error {
-    s3_error!(ObjectLockConfigurationNotFoundError, "Object Lock configuration does not exist for this bucket.")
-}

@@ -36,9 +36,6 @@ macro_rules! refuse_unsupported {
         refuse($input.grant_read.as_ref(), "An access grant")?;
         refuse($input.grant_read_acp.as_ref(), "An access grant")?;
         refuse($input.grant_write_acp.as_ref(), "An access grant")?;
-        refuse($input.object_lock_legal_hold_status.as_ref(), "Object lock")?;
-        refuse($input.object_lock_mode.as_ref(), "Object lock")?;
-        refuse($input.object_lock_retain_until_date.as_ref(), "Object lock")?;
         refuse($input.server_side_encryption.as_ref(), "Server-side encryption")?;
         refuse($input.sse_customer_algorithm.as_ref(), "Server-side encryption")?;
         refuse($input.sse_customer_key.as_ref(), "Server-side encryption")?;

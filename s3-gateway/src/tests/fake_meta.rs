@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{
     BucketChange, Changed, Command, CommandEnvelope, Committed, Deleted, Lease, ListPage, ListedKey, MetaReply,
-    MetaRequest, PutVersion, VersionSelector, WriteGuard,
+    MetaRequest, PutVersion, VersionChange, VersionSelector, WriteGuard,
 };
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
 use stele_types::ids::{
@@ -256,7 +256,7 @@ impl State {
                 Ok(MetaReply::Lease(self.lease(lease)))
             }
             Command::ReleaseLease { .. } => Ok(MetaReply::Done),
-            Command::CreateBucket { name } => {
+            Command::CreateBucket { name, .. } => {
                 if self.buckets.contains_key(&name) {
                     return err(Code::BucketAlreadyOwned);
                 }
@@ -270,6 +270,7 @@ impl State {
                     versioning: Versioning::Unset,
                     owner: String::new(),
                     tags: Tags::default(),
+                    object_lock: None,
                 };
                 self.buckets.insert(name, row.clone());
                 Ok(MetaReply::Bucket(Box::new(row)))
@@ -279,6 +280,7 @@ impl State {
                 match change {
                     BucketChange::Versioning(versioning) => row.versioning = versioning,
                     BucketChange::Tags(tags) => row.tags = tags,
+                    BucketChange::ObjectLock(lock) => row.object_lock = Some(lock),
                 }
                 row.config_epoch.0 += 1;
                 Ok(MetaReply::Bucket(Box::new(row.clone())))
@@ -299,9 +301,9 @@ impl State {
                 });
                 Ok(MetaReply::Deleted(outcome.collect()))
             }
-            Command::CreateUpload { guard, key, upload, headers, checksum, tags } => {
+            Command::CreateUpload { guard, key, upload, headers, checksum, tags, lock } => {
                 self.guard(&guard)?;
-                let row = Upload { id: upload, key, initiated: 0, headers, checksum, tags };
+                let row = Upload { id: upload, key, initiated: 0, headers, checksum, tags, lock };
                 self.uploads.insert(upload, (row.clone(), BTreeMap::new()));
                 Ok(MetaReply::Upload(Box::new(row)))
             }
@@ -336,12 +338,16 @@ impl State {
                 self.completed.insert(id, reply.clone());
                 Ok(reply)
             }
-            Command::PutTags { guard, key, tags, .. } => {
-                self.guard(&guard)?;
-                let Some(found) = self.versions.get_mut(&(guard.range.bucket, key)) else {
+            Command::ChangeVersion(change) => {
+                self.guard(&change.guard)?;
+                let Some(found) = self.versions.get_mut(&(change.guard.range.bucket, change.key)) else {
                     return err(Code::NoSuchKey);
                 };
-                found.attributes.tags = tags;
+                match change.change {
+                    VersionChange::Tags(tags) => found.attributes.tags = tags,
+                    VersionChange::Retention(new) => found.lock.retention = new.retention,
+                    VersionChange::LegalHold { on, .. } => found.lock.legal_hold = Some(on),
+                }
                 let (id, null_version) = (found.id, found.null_version);
                 Ok(MetaReply::Changed(Changed { id, null_version, log_index: None }))
             }
@@ -384,6 +390,7 @@ impl State {
             attributes: put.attributes.clone(),
             manifest: put.contents.manifest,
             log_index: LogIndex(self.seq),
+            lock: put.lock,
         };
         self.versions.insert(at, version);
         Ok(MetaReply::Committed(Committed {

@@ -163,7 +163,12 @@ async fn listing_deletion_and_buckets() {
     }
     let item =
         |key: &str| DeleteOne { key: key.into(), version: VersionSelector::Current, precondition: Precondition::None };
-    let request = DeleteRequest { bucket: "b".into(), items: vec![item("b"), item("no")], origin: Origin::default() };
+    let request = DeleteRequest {
+        bucket: "b".into(),
+        items: vec![item("b"), item("no")],
+        bypass_governance: false,
+        origin: Origin::default(),
+    };
     let deleted = delete_objects(&c.gw, request).await.unwrap();
     assert!(deleted[0].as_ref().unwrap().removed.is_some() && deleted[1].as_ref().unwrap().removed.is_none());
     let page = list_keys(&c.gw, "b", ListQuery { max: 10, ..ListQuery::default() }).await.unwrap();
@@ -180,7 +185,7 @@ async fn a_bucket_made_anew_under_its_old_name_is_found() {
     // Behind this gateway's back, so that its cached row is old.
     let cached = crate::bucket::lookup(&c.gw, "b").await.unwrap();
     delete_bucket(&c.gw, "b", Origin::default()).await.unwrap();
-    crate::bucket::create_bucket(&c.gw, "b", Origin::default()).await.unwrap();
+    crate::bucket::create_bucket(&c.gw, "b", false, Origin::default()).await.unwrap();
     c.gw.buckets.remember(cached);
     assert!(matches!(c.get("k").await, Err(GatewayError::NoSuchKey { .. })));
     c.meta.reconfigure("b");

@@ -21,7 +21,7 @@ use stele_rpc::memory::MemoryNetwork;
 use stele_rpc::meta::Origin;
 use stele_types::ids::{DriveId, MapEpoch, NodeId, PgEpoch, PgId};
 use stele_types::map::{ClusterMap, DriveRow, DriveState, PgRow, Slot};
-use stele_types::object::{Precondition, StoredHeaders, Tags};
+use stele_types::object::{Lock, Precondition, StoredHeaders, Tags};
 use stele_types::seam::{Clock, Rng};
 
 use crate::api::{BodyRequest, ByteRange, Cpu, GatewayConfig, GatewayDeps, GetRequest, PutReply, PutRequest};
@@ -130,7 +130,7 @@ async fn cluster_on(config: GatewayConfig, scheme: &str, drives: u8, nodes: u8) 
         network.bind(storage_node(n), storage.node(storage_node(n)));
     }
     let gw = start_gateway(&network, config, GATEWAY).await;
-    create_bucket(&gw, "b", Origin::default()).await.unwrap();
+    create_bucket(&gw, "b", false, Origin::default()).await.unwrap();
     Cluster { gw, network, meta, storage, drives: (0..drives).map(drive).collect() }
 }
 
@@ -165,6 +165,7 @@ fn put_request(key: &str, body: BodyRequest) -> PutRequest {
         body,
         headers: StoredHeaders::default(),
         tags: Tags::default(),
+        lock: Lock::default(),
         precondition: Precondition::None,
         origin: Origin::default(),
     }

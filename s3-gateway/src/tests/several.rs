@@ -91,7 +91,8 @@ async fn a_bucket_made_anew_elsewhere_is_never_served_from_the_old_row() {
     }
     let (maker, others) = gateways.split_first().unwrap();
     let item = DeleteOne { key: "old".into(), version: Default::default(), precondition: Precondition::None };
-    let everything = DeleteRequest { bucket: "b".into(), items: vec![item], origin: Origin::default() };
+    let everything =
+        DeleteRequest { bucket: "b".into(), items: vec![item], bypass_governance: false, origin: Origin::default() };
     delete_objects(maker, everything).await.unwrap();
     delete_bucket(maker, "b", Origin::default()).await.unwrap();
     for gw in others {
@@ -100,12 +101,12 @@ async fn a_bucket_made_anew_elsewhere_is_never_served_from_the_old_row() {
         assert!(matches!(put, Err(GatewayError::NoSuchBucket { .. })), "{put:?}");
     }
     // Everybody has the row again, and once more it is the wrong one.
-    create_bucket(maker, "b", Origin::default()).await.unwrap();
+    create_bucket(maker, "b", false, Origin::default()).await.unwrap();
     for gw in others {
         put_if(gw, "warm", &noise(1, 100), Precondition::None).await.unwrap();
     }
     delete_bucket(maker, "b", Origin::default()).await.unwrap();
-    create_bucket(maker, "b", Origin::default()).await.unwrap();
+    create_bucket(maker, "b", false, Origin::default()).await.unwrap();
     assert!(matches!(get(&others[0], "warm").await, Err(GatewayError::NoSuchKey { .. })));
     put_if(&others[1], "new", &noise(2, 100), Precondition::Absent).await.unwrap();
     c.meta.reconfigure("b");
@@ -144,6 +145,7 @@ async fn a_gateway_without_a_lease_commits_nothing_and_takes_a_new_one_by_itself
             precondition: Precondition::None,
             nonce: 1,
             salt: stele_types::ids::Salt::from_bytes([0; 32]),
+            bypass: false,
         };
         stele_rpc::meta::Command::Delete { guard, items: vec![item] }
     });

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
 use stele_rpc::meta::Origin;
-use stele_types::object::{Checksum, ChecksumAlgorithm, ChecksumType, Part, Precondition, StoredHeaders, Tags, Upload};
+use stele_types::object::{
+    Checksum, ChecksumAlgorithm, ChecksumType, Lock, Part, Precondition, StoredHeaders, Tags, Upload,
+};
 
 use super::{Cluster, body_in_pieces, cluster, noise};
 use crate::api::{BodyRequest, ByteRange, CompleteRequest, CreateUploadRequest, ListedPart, PartRequest, UploadRef};
@@ -18,6 +20,7 @@ async fn create(c: &Cluster, checksum: Option<(ChecksumAlgorithm, ChecksumType)>
         key: "k".into(),
         headers: StoredHeaders { content_type: Some("text/plain".into()), ..Default::default() },
         tags: Tags::default(),
+        lock: Lock::default(),
         checksum,
         origin: Origin::default(),
     };

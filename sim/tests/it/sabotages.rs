@@ -56,6 +56,11 @@ fn skipped_chunk_check_is_found() {
 }
 
 #[test]
+fn removal_of_locked_versions_is_found() {
+    found(Sabotage::RemoveLocked, 5, &["I-6"]);
+}
+
+#[test]
 fn follower_read_without_read_index_is_found() {
     found_in(Setting::Cluster, Sabotage::FollowerReadWithoutReadIndex, 10, &["I-3"]);
 }

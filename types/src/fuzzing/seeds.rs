@@ -5,7 +5,10 @@ use std::path::Path;
 
 use crate::ids::{ChunkId, DriveId, Epoch, ObjectRoot, OwnerId, PackId, PgEpoch, PgId, ShardRoot, TreeHash, VersionId};
 use crate::manifest::{ChunkEntry, Manifest, Page, PageRef, encode_page};
-use crate::object::{Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, StoredHeaders, Tags, Version};
+use crate::object::{
+    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, Lock, Retention, RetentionMode, StoredHeaders, Tags,
+    Version,
+};
 use crate::pack::{Codec, Encoding, PackChunk, PackPreimage, chunk_list_len, encode_chunk_list};
 use crate::segment::{ListItem, ListKind, RecordBody, RecordHeader, RecordSequence, SegmentNumber, ShardHeader};
 
@@ -75,6 +78,10 @@ fn version(manifest: Manifest) -> Vec<u8> {
         },
         manifest,
         log_index: crate::ids::LogIndex(12),
+        lock: Lock {
+            retention: Some(Retention { mode: RetentionMode::Governance, until: 1_800_000_000_000 }),
+            legal_hold: Some(true),
+        },
     };
     rmp_serde::to_vec(&version).unwrap()
 }

@@ -43,6 +43,7 @@ fn version() -> Version {
         },
         manifest: Manifest::Inline(vec![entry]),
         log_index: LogIndex(u64::MAX),
+        lock: Lock::default(),
     }
 }
 

@@ -7,12 +7,11 @@ use stele_rpc::meta::{DeleteItem, Deleted, MetaReply, VersionSelector, WriteGuar
 use stele_types::ids::{CommitSeq, LogIndex, ObjectRoot, OwnerId, VersionId};
 use stele_types::limits::LIST_PAGE_MAX;
 use stele_types::manifest::Manifest;
-use stele_types::object::{BucketRow, ETag, Tags, Versioning};
+use stele_types::object::{BucketRow, ETag, Lock, Tags, Versioning};
 
 use super::versions::{KeyState, writes_null};
 use crate::apply::guard::{check_key, check_precondition};
 use crate::apply::{Batch, Context, Failure, Outcome, refuse};
-use crate::kv::KvResult;
 use crate::rows::VersionRow;
 
 fn marker_row(cx: Context<'_>, nonce: u64, null_version: bool) -> VersionRow {
@@ -32,6 +31,7 @@ fn marker_row(cx: Context<'_>, nonce: u64, null_version: bool) -> VersionRow {
         part_lens: Vec::new(),
         manifest: Manifest::Inline(Vec::new()),
         tags: Tags::default(),
+        lock: Lock::default(),
     }
 }
 
@@ -80,7 +80,7 @@ impl Batch<'_> {
         Ok(deleted)
     }
 
-    fn delete_current(&mut self, cx: Context<'_>, key: &mut KeyState<'_>, item: &DeleteItem) -> KvResult<Deleted> {
+    fn delete_current(&mut self, cx: Context<'_>, key: &mut KeyState<'_>, item: &DeleteItem) -> Outcome<Deleted> {
         if key.bucket.versioning == Versioning::Unset {
             return match key.row.newest {
                 Some(seq) => self.delete_one(cx, key, seq, item),
@@ -92,7 +92,8 @@ impl Batch<'_> {
         if let Some(seq) = key.row.null.filter(|_| null_version) {
             // One request, two entries: the removal's salt is derived from the marker's.
             let salt = derive_removal_salt(&item.salt);
-            if let Some(row) = self.remove_version(cx, key, seq, (Event::Overwrite, salt))? {
+            if let Some(removable) = self.removable(cx, key, seq, item.bypass)? {
+                let row = self.remove_version(cx, key, removable, (Event::Overwrite, salt))?;
                 deleted = removed(seq, &row);
             }
         }
@@ -107,10 +108,11 @@ impl Batch<'_> {
         key: &mut KeyState<'_>,
         seq: CommitSeq,
         item: &DeleteItem,
-    ) -> KvResult<Deleted> {
-        let Some(row) = self.remove_version(cx, key, seq, (Event::Delete, item.salt))? else {
+    ) -> Outcome<Deleted> {
+        let Some(removable) = self.removable(cx, key, seq, item.bypass)? else {
             return Ok(Deleted::default());
         };
+        let row = self.remove_version(cx, key, removable, (Event::Delete, item.salt))?;
         if key.row.newest == Some(seq) {
             self.find_newest(key)?;
         }

@@ -1,5 +1,5 @@
-//! The evidence log in apply: every creation and every removal of a version appends exactly one
-//! entry, in the same apply. The record is built here from the row itself, so that row and leaf
+//! The evidence log in apply: every creation and every removal of a version, and every change of its
+//! retention or legal hold, appends exactly one entry, in the same apply. The record is built here from the row itself, so that row and leaf
 //! cannot disagree.
 
 use stele_evidence::record::{Digest, Entry, Event, Record};
@@ -65,6 +65,8 @@ impl Batch<'_> {
             previous: key_row.last_entry,
             body_hash: logged.row.body_hash,
             digests: digests(logged.row),
+            retention: logged.row.lock.retention,
+            legal_hold: logged.row.lock.is_held(),
         }
         .encode();
         let index = self.append_entry(&record, logged.salt)?;

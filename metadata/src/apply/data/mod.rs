@@ -1,14 +1,17 @@
 //! Commands of a data group: versions, deletes, multipart uploads, references, evidence log.
 
+mod changes;
 mod delete;
 mod evidence_log;
+mod lock;
 mod parts;
 mod references;
-mod tags;
 mod uploads;
 mod versions;
 
-use stele_rpc::meta::{VersionSelector, WriteGuard};
+pub(crate) use lock::check_default;
+
+use stele_rpc::meta::WriteGuard;
 use stele_types::ids::UploadId;
 
 /// Which upload a command is about.
@@ -17,12 +20,4 @@ pub(crate) struct UploadAt<'a> {
     pub(crate) guard: &'a WriteGuard,
     pub(crate) key: &'a str,
     pub(crate) upload: UploadId,
-}
-
-/// Which version a command changes in place.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct VersionAt<'a> {
-    pub(crate) guard: &'a WriteGuard,
-    pub(crate) key: &'a str,
-    pub(crate) version: VersionSelector,
 }

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use stele_rpc::error::{Code, RpcError};
-use stele_rpc::meta::{CompleteUpload, MetaReply, WriteGuard};
+use stele_rpc::meta::{CompleteUpload, MetaReply};
 use stele_types::ids::{OwnerId, UploadId};
 use stele_types::limits::OBJECT_TAGS_MAX;
 use stele_types::object::{BucketRow, Part};
 
 use super::UploadAt;
+use super::lock::check_new;
 use super::references::owner_in_use;
 use crate::apply::guard::{bad_tags, check_key};
 use crate::apply::{Batch, Context, Failure, Outcome, refuse};
@@ -23,16 +24,12 @@ const COMPLETED_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 const COMPLETED_PRUNED: usize = 4;
 
 impl Batch<'_> {
-    pub(crate) fn create_upload(
-        &mut self,
-        guard: &WriteGuard,
-        key: &str,
-        upload: UploadId,
-        row: UploadRow,
-    ) -> Outcome<MetaReply> {
+    pub(crate) fn create_upload(&mut self, cx: Context<'_>, at: UploadAt<'_>, row: UploadRow) -> Outcome<MetaReply> {
+        let UploadAt { guard, key, upload } = at;
         check_key(key)?;
         row.tags.check(OBJECT_TAGS_MAX).map_err(bad_tags)?;
         let bucket = self.admit(guard)?;
+        check_new(&bucket, &row.lock, cx.now)?;
         let row_key = keyspace::upload(bucket.id, key, upload);
         if self.rows.get(&row_key)?.is_some() || self.rows.get(&keyspace::completed(upload))?.is_some() {
             return refuse(Code::Malformed, format!("upload {upload} exists: draw a new id"));
@@ -65,14 +62,15 @@ impl Batch<'_> {
         if owners.contains(&put.contents.owner) {
             return Err(owner_in_use(&put.contents.owner));
         }
-        self.check_put(put, &owners)?;
+        let admitted = self.check_put(cx, put, &owners)?;
         self.take_over_parts(at, &chosen, complete)?;
         let row_key = keyspace::upload(bucket.id, at.key, at.upload);
         self.rows.delete(&row_key)?;
         let mut attributes = put.attributes.clone();
         attributes.headers = upload.headers;
         attributes.tags = upload.tags;
-        let reply = MetaReply::Committed(self.commit_put(cx, put, attributes)?);
+        // Its date was checked when the upload began, and may have passed since.
+        let reply = MetaReply::Committed(self.commit_put(cx, put, admitted, (attributes, upload.lock))?);
         self.remember_completed(cx, at, &reply)?;
         Ok(reply)
     }

@@ -6,9 +6,10 @@ use stele_rpc::error::Code;
 use stele_rpc::meta::{Committed, MetaReply, PutVersion};
 use stele_types::ids::{CommitSeq, OwnerId, Salt, VersionId};
 use stele_types::limits::OBJECT_TAGS_MAX;
-use stele_types::object::{Attributes, BucketRow, Facts, Versioning};
+use stele_types::object::{Attributes, BucketRow, Facts, Lock, Versioning};
 
 use super::evidence_log::Logged;
+use super::lock::{Removable, at_commit, check_new};
 use super::references::owner_in_use;
 use crate::apply::guard::{bad_tags, check_key, check_precondition};
 use crate::apply::{Batch, Context, Outcome, refuse};
@@ -31,6 +32,14 @@ impl KeyState<'_> {
     fn current_key(&self) -> Vec<u8> {
         keyspace::named(Tag::Current, self.bucket.id, self.key)
     }
+}
+
+/// A write that passed its checks.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) bucket: BucketRow,
+    /// The null version whose place it takes.
+    replaced: Option<Removable>,
 }
 
 /// Whether writes make null versions.
@@ -89,12 +98,10 @@ impl Batch<'_> {
         &mut self,
         cx: Context<'_>,
         key: &mut KeyState<'_>,
-        seq: CommitSeq,
+        Removable { seq, row }: Removable,
         why: (Event, Salt),
-    ) -> KvResult<Option<VersionRow>> {
-        let version_key = key.version_key(seq);
-        let Some(row) = load::<VersionRow>(self.rows, &version_key)? else { return Ok(None) };
-        self.rows.delete(&version_key)?;
+    ) -> KvResult<VersionRow> {
+        self.rows.delete(&key.version_key(seq))?;
         self.drop_references(&row.owner, &row.manifest)?;
         self.data.versions = self.data.versions.saturating_sub(1);
         self.data.logical_bytes = self.data.logical_bytes.saturating_sub(row.len);
@@ -104,7 +111,7 @@ impl Batch<'_> {
         let id = VersionId { commit_seq: seq, nonce: row.nonce };
         let logged = Logged { event: why.0, bucket: key.bucket, key: key.key, id, row: &row, salt: why.1 };
         self.log_event(cx, &logged, &mut key.row)?;
-        Ok(Some(row))
+        Ok(row)
     }
 
     /// Notes the newest version and what listings show of it.
@@ -133,16 +140,8 @@ impl Batch<'_> {
         self.set_newest(key, Some((seq, &row)))
     }
 
-    /// Removes the null version that a new null version takes the place of.
-    pub(crate) fn replace_null(&mut self, cx: Context<'_>, key: &mut KeyState<'_>, salt: Salt) -> KvResult<()> {
-        if let Some(seq) = key.row.null {
-            self.remove_version(cx, key, seq, (Event::Overwrite, salt))?;
-        }
-        Ok(())
-    }
-
     /// Checks that hold for PUT and Complete alike. `sources` own references the version takes over.
-    pub(crate) fn check_put(&mut self, put: &PutVersion, sources: &[OwnerId]) -> Outcome<BucketRow> {
+    pub(crate) fn check_put(&mut self, cx: Context<'_>, put: &PutVersion, sources: &[OwnerId]) -> Outcome<Admitted> {
         check_key(&put.key)?;
         put.attributes.tags.check(OBJECT_TAGS_MAX).map_err(bad_tags)?;
         let bucket = self.admit(&put.guard)?;
@@ -163,7 +162,11 @@ impl Batch<'_> {
         {
             return Err(owner_in_use(&put.contents.owner));
         }
-        Ok(bucket)
+        let replaced = match key.row.null.filter(|_| writes_null(&bucket)) {
+            Some(seq) => self.removable(cx, &key, seq, false)?,
+            None => None,
+        };
+        Ok(Admitted { bucket, replaced })
     }
 
     /// Makes a checked version visible. Its references beyond `contents.packs` are in place.
@@ -171,19 +174,17 @@ impl Batch<'_> {
         &mut self,
         cx: Context<'_>,
         put: &PutVersion,
-        attributes: Attributes,
+        Admitted { bucket, replaced }: Admitted,
+        (attributes, lock): (Attributes, Lock),
     ) -> KvResult<Committed> {
-        let Some(bucket) = self.bucket(put.guard.range.bucket)? else {
-            return Err(corrupt(&keyspace::bucket(put.guard.range.bucket), "the bucket vanished within one command"));
-        };
         let mut key = self.key_state(&bucket, &put.key)?;
         let contents = &put.contents;
         // New references first: a pack both versions share must not lose its row in between.
         self.add_references(&contents.owner, &contents.packs, Some(&contents.manifest))?;
         self.unstage(&put.guard, &contents.owner)?;
         let null_version = writes_null(&bucket);
-        if null_version {
-            self.replace_null(cx, &mut key, put.replaced_salt)?;
+        if let Some(replaced) = replaced {
+            self.remove_version(cx, &mut key, replaced, (Event::Overwrite, put.replaced_salt))?;
         }
         let row = VersionRow {
             nonce: put.nonce,
@@ -201,6 +202,7 @@ impl Batch<'_> {
             part_lens: attributes.part_lens.clone(),
             manifest: contents.manifest.clone(),
             tags: attributes.tags.clone(),
+            lock: at_commit(&bucket, &lock, cx.now),
         };
         let (id, row) = self.insert_version(cx, &mut key, row, put.salt)?;
         self.save_key(&key)?;
@@ -214,7 +216,8 @@ impl Batch<'_> {
     }
 
     pub(crate) fn put_version(&mut self, cx: Context<'_>, put: &PutVersion) -> Outcome<MetaReply> {
-        self.check_put(put, &[])?;
-        Ok(MetaReply::Committed(self.commit_put(cx, put, put.attributes.clone())?))
+        let admitted = self.check_put(cx, put, &[])?;
+        check_new(&admitted.bucket, &put.lock, cx.now)?;
+        Ok(MetaReply::Committed(self.commit_put(cx, put, admitted, (put.attributes.clone(), put.lock))?))
     }
 }

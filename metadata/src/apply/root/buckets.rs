@@ -4,8 +4,9 @@ use stele_rpc::error::Code;
 use stele_rpc::meta::{BucketChange, MetaReply};
 use stele_types::ids::{BucketId, ConfigEpoch, RangeEpoch, RangeId};
 use stele_types::limits::BUCKET_TAGS_MAX;
-use stele_types::object::{BucketRow, Tags, Versioning};
+use stele_types::object::{BucketRow, ObjectLock, Tags, Versioning};
 
+use crate::apply::data::check_default;
 use crate::apply::guard::bad_tags;
 use crate::apply::{Batch, Context, Outcome, refuse};
 use crate::keyspace::{self, Tag};
@@ -23,7 +24,7 @@ impl Batch<'_> {
         }
     }
 
-    pub(crate) fn create_bucket(&mut self, cx: Context<'_>, name: &str) -> Outcome<MetaReply> {
+    pub(crate) fn create_bucket(&mut self, cx: Context<'_>, name: &str, object_lock: bool) -> Outcome<MetaReply> {
         if !NAME_BYTES.contains(&name.len()) {
             return refuse(Code::Malformed, format!("a bucket's name has 1 to 255 bytes, this one {}", name.len()));
         }
@@ -43,9 +44,10 @@ impl Batch<'_> {
             config_epoch: ConfigEpoch(1),
             range: RangeId(id.0),
             range_epoch: RangeEpoch(1),
-            versioning: Versioning::Unset,
+            versioning: if object_lock { Versioning::Enabled } else { Versioning::Unset },
             owner: cx.origin.principal.clone(),
             tags: Tags::default(),
+            object_lock: object_lock.then(ObjectLock::default),
         };
         self.put_row(&keyspace::bucket_name(name), &id)?;
         self.put_bucket(&row)?;
@@ -62,10 +64,24 @@ impl Batch<'_> {
             BucketChange::Versioning(Versioning::Unset) => {
                 return refuse(Code::Malformed, "versioning can be enabled or suspended, not unset");
             }
+            BucketChange::Versioning(Versioning::Suspended) if bucket.object_lock.is_some() => {
+                let detail = format!("bucket {name} has object lock: its versioning can't be suspended");
+                return refuse(Code::BucketState, detail);
+            }
             BucketChange::Versioning(versioning) => bucket.versioning = *versioning,
             BucketChange::Tags(tags) => {
                 tags.check(BUCKET_TAGS_MAX).map_err(bad_tags)?;
                 bucket.tags = tags.clone();
+            }
+            BucketChange::ObjectLock(_) if bucket.versioning != Versioning::Enabled => {
+                return refuse(
+                    Code::BucketState,
+                    format!("object lock needs versioning: enable it on bucket {name} first"),
+                );
+            }
+            BucketChange::ObjectLock(lock) => {
+                check_default(lock.default)?;
+                bucket.object_lock = Some(*lock);
             }
         }
         if bucket != before {

@@ -9,7 +9,7 @@ use stele_evidence::proof::{Head, verify_consistency, verify_inclusion};
 use stele_evidence::record::{Entry, Event, Record};
 use stele_evidence::tree::{Edge, Hash, leaf_hash};
 use stele_types::ids::{BucketId, LogIndex, Salt};
-use stele_types::object::Upload;
+use stele_types::object::{Lock, Tags, Upload};
 
 use super::*;
 use crate::apply::TileRows;
@@ -17,10 +17,17 @@ use crate::kv::{KvTxn, MemoryKv, MetaKv, RedbKv};
 use crate::model_disk::ModelDisk;
 use crate::rows::RecordRow;
 
+mod locks;
+
+use locks::Change;
+
 #[derive(Clone, Debug)]
 enum Op {
-    Put { key: u8, shared: Option<u8>, absent: bool },
-    Delete { key: u8, which: u8 },
+    Put { key: u8, shared: Option<u8>, absent: bool, lock: Lock },
+    Delete { key: u8, which: u8, bypass: bool },
+    Change(Change),
+    Lock,
+    Wait(u8),
     Upload { key: u8 },
     Part { upload: u8, number: u8 },
     Complete { upload: u8, skip: bool },
@@ -32,8 +39,12 @@ enum Op {
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let versioning = prop_oneof![Just(Versioning::Enabled), Just(Versioning::Suspended), Just(Versioning::Unset)];
     let op = prop_oneof![
-        6 => (0..4u8, proptest::option::of(0..3u8), any::<bool>()).prop_map(|(key, shared, absent)| Op::Put { key, shared, absent }),
-        4 => (0..4u8, 0..6u8).prop_map(|(key, which)| Op::Delete { key, which }),
+        6 => (0..4u8, proptest::option::of(0..3u8), any::<bool>(), locks::lock())
+            .prop_map(|(key, shared, absent, lock)| Op::Put { key, shared, absent, lock }),
+        4 => (0..4u8, 0..6u8, any::<bool>()).prop_map(|(key, which, bypass)| Op::Delete { key, which, bypass }),
+        4 => locks::change().prop_map(Op::Change),
+        1 => Just(Op::Lock),
+        1 => (0..60u8).prop_map(Op::Wait),
         1 => (0..4u8).prop_map(|key| Op::Upload { key }),
         3 => (0..3u8, 1..4u8).prop_map(|(upload, number)| Op::Part { upload, number }),
         2 => (0..3u8, any::<bool>()).prop_map(|(upload, skip)| Op::Complete { upload, skip }),
@@ -50,6 +61,8 @@ struct ModelVersion {
     null: bool,
     marker: bool,
     packs: BTreeSet<PackId>,
+    tags: Tags,
+    lock: Lock,
 }
 
 type PartsByNumber = BTreeMap<u16, (Part, PackId)>;
@@ -60,16 +73,18 @@ struct Model {
     /// Newest last.
     keys: BTreeMap<String, Vec<ModelVersion>>,
     uploads: Vec<(UploadId, String, PartsByNumber)>,
-    events: Vec<(Event, String)>,
+    events: Vec<(Event, String, Lock)>,
     versioning: Versioning,
+    object_lock: bool,
 }
 
 impl Model {
     fn remove_null(&mut self, key: &str, event: Event) -> Option<ModelVersion> {
         let versions = self.keys.entry(key.to_owned()).or_default();
         let at = versions.iter().position(|version| version.null)?;
-        self.events.push((event, key.to_owned()));
-        Some(versions.remove(at))
+        let removed = versions.remove(at);
+        self.events.push((event, key.to_owned(), removed.lock));
+        Some(removed)
     }
 
     fn insert(&mut self, key: &str, version: ModelVersion) {
@@ -77,7 +92,7 @@ impl Model {
             self.remove_null(key, Event::Overwrite);
         }
         let event = if version.marker { Event::DeleteMarker } else { Event::Put };
-        self.events.push((event, key.to_owned()));
+        self.events.push((event, key.to_owned(), version.lock));
         self.keys.entry(key.to_owned()).or_default().push(version);
     }
 
@@ -110,8 +125,11 @@ impl Run {
     fn step(&mut self, op: &Op) {
         let name = |key: u8| ["a", "a/b", "b", "c\0"][usize::from(key)].to_owned();
         match op {
-            Op::Put { key, shared, absent } => self.put(&name(*key), *shared, *absent),
-            Op::Delete { key, which } => self.delete(&name(*key), *which),
+            Op::Put { key, shared, absent, lock } => self.put(&name(*key), *shared, *absent, *lock),
+            Op::Delete { key, which, bypass } => self.delete(&name(*key), *which, *bypass),
+            Op::Change(change) => self.change(&name(change.key), change),
+            Op::Lock => self.lock(),
+            Op::Wait(ms) => self.m.now += u64::from(*ms),
             Op::Upload { key } => {
                 let id = UploadId::from_bytes(self.m.draws.bytes());
                 self.send(create_upload(guard(self.b, 1), &name(*key), id)).unwrap();
@@ -140,7 +158,7 @@ impl Run {
         }
     }
 
-    fn put(&mut self, key: &str, shared: Option<u8>, absent: bool) {
+    fn put(&mut self, key: &str, shared: Option<u8>, absent: bool, lock: Lock) {
         let mut put = self.m.draws.put(guard(self.b, 1), key);
         let pack = shared.map_or(put.contents.packs[0].pack, |n| PackId::from_bytes([0xf0 + n; 32]));
         put.contents.manifest = Manifest::Inline(vec![crate::testing::chunk(pack, 100)]);
@@ -148,21 +166,40 @@ impl Run {
         if absent {
             put.precondition = Precondition::Absent;
         }
+        let lock = self.with_dates_from_now(lock);
+        put.lock = lock;
         let refused = absent && self.model.current(key).is_some();
+        let kept = self.keeps_from_overwriting(key);
+        let unwanted = !self.model.object_lock && !lock.is_unset();
         match self.send(Command::PutVersion(Box::new(put))) {
             Ok(MetaReply::Committed(committed)) => {
-                assert!(!refused);
+                assert!(!refused && !kept && !unwanted);
                 let null = self.model.versioning != Versioning::Enabled;
                 assert_eq!(committed.null_version, null);
-                self.model.insert(key, ModelVersion { id: committed.id, null, marker: false, packs: [pack].into() });
+                self.model.insert(
+                    key,
+                    ModelVersion {
+                        id: committed.id,
+                        null,
+                        marker: false,
+                        packs: [pack].into(),
+                        tags: Tags::default(),
+                        lock,
+                    },
+                );
                 assert_eq!(committed.log_index.0 + 1, self.model.events.len() as u64);
             }
-            Err(error) => assert!(refused && error.code == Code::PreconditionFailed, "{error}"),
+            Err(error) => match error.code {
+                Code::PreconditionFailed => assert!(refused),
+                Code::Locked => assert!(kept),
+                Code::NoObjectLock => assert!(unwanted),
+                _ => panic!("{error}"),
+            },
             other => panic!("{other:?}"),
         }
     }
 
-    fn delete(&mut self, key: &str, which: u8) {
+    fn delete(&mut self, key: &str, which: u8, bypass: bool) {
         let versions = self.model.keys.entry(key.to_owned()).or_default().clone();
         let selector = match which {
             0..=2 => VersionSelector::Current,
@@ -172,16 +209,21 @@ impl Run {
                 None => return,
             },
         };
-        let items = vec![self.m.draws.delete(key, selector)];
+        let mut items = vec![self.m.draws.delete(key, selector)];
+        items[0].bypass = bypass;
         let Ok(MetaReply::Deleted(outcomes)) = self.send(Command::Delete { guard: guard(self.b, 1), items }) else {
             panic!()
         };
         let outcome = &outcomes[0];
+        if self.kept_by_lock(key, selector, bypass) {
+            assert_eq!(outcome.error.as_ref().map(|error| error.code), Some(Code::Locked));
+            return;
+        }
         assert_eq!(outcome.error, None);
         let remove = |at: Option<usize>, model: &mut Model| {
             let removed = at.map(|at| model.keys.get_mut(key).unwrap().remove(at));
-            if removed.is_some() {
-                model.events.push((Event::Delete, key.to_owned()));
+            if let Some(removed) = &removed {
+                model.events.push((Event::Delete, key.to_owned(), removed.lock));
             }
             assert_eq!(outcome.removed, removed.as_ref().map(|version| version.id));
         };
@@ -192,7 +234,17 @@ impl Run {
             VersionSelector::Current => {
                 let null = self.model.versioning == Versioning::Suspended;
                 let id = outcome.marker.unwrap();
-                self.model.insert(key, ModelVersion { id, null, marker: true, packs: BTreeSet::new() });
+                self.model.insert(
+                    key,
+                    ModelVersion {
+                        id,
+                        null,
+                        marker: true,
+                        packs: BTreeSet::new(),
+                        tags: Tags::default(),
+                        lock: Lock::default(),
+                    },
+                );
             }
             VersionSelector::Null => remove(versions.iter().position(|version| version.null), &mut self.model),
             VersionSelector::Id(id) => remove(versions.iter().position(|version| version.id == id), &mut self.model),
@@ -216,12 +268,18 @@ impl Run {
         }
         let rows: Vec<Part> = listed.iter().map(|(part, _)| part.clone()).collect();
         let complete = self.m.draws.complete(guard(self.b, 1), &key, id, &rows);
-        let Ok(MetaReply::Committed(committed)) = self.send(Command::CompleteUpload(Box::new(complete))) else {
-            panic!()
+        let kept = self.keeps_from_overwriting(&key);
+        let committed = match self.send(Command::CompleteUpload(Box::new(complete))) {
+            Ok(MetaReply::Committed(committed)) if !kept => committed,
+            Err(error) if kept && error.code == Code::Locked => return,
+            other => panic!("{other:?}"),
         };
         let null = committed.null_version;
         let packs = listed.iter().map(|(_, pack)| *pack).collect();
-        self.model.insert(&key, ModelVersion { id: committed.id, null, marker: false, packs });
+        self.model.insert(
+            &key,
+            ModelVersion { id: committed.id, null, marker: false, packs, tags: Tags::default(), lock: Lock::default() },
+        );
         self.model.uploads.remove(upload);
     }
 
@@ -255,7 +313,12 @@ impl Run {
                 other => panic!("{key}: {other:?}"),
             }
             for version in versions {
-                assert!(self.m.resolve(self.b, key, VersionSelector::Id(version.id)).is_ok());
+                let Ok(MetaReply::Version { version: found, .. }) =
+                    self.m.resolve(self.b, key, VersionSelector::Id(version.id))
+                else {
+                    panic!("{version:?} is gone")
+                };
+                assert_eq!((&found.attributes.tags, found.lock), (&version.tags, version.lock));
             }
         }
         let uploads: BTreeSet<UploadId> = match self.m.read(&MetaRequest::ListUploads {
@@ -293,8 +356,9 @@ impl Run {
             let salt = row.salt.unwrap();
             assert!(salts.insert(salt), "every entry has its own salt");
             let record = Record::decode(&row.record).unwrap();
-            let (event, key) = &self.model.events[usize::try_from(index.0).unwrap()];
+            let (event, key, lock) = &self.model.events[usize::try_from(index.0).unwrap()];
             assert_eq!((record.event, &record.key), (*event, key));
+            assert_eq!((record.retention, record.legal_hold), (lock.retention, lock.is_held()));
             let before = last.insert(key.clone(), (record.key_event, index));
             assert_eq!(record.previous, before.map(|(_, index)| index));
             assert_eq!(record.key_event, before.map_or(0, |(event, _)| event + 1));
@@ -302,7 +366,7 @@ impl Run {
             edge.push(leaf);
             leaves.push(leaf);
         }
-        assert_eq!(leaves.len(), self.model.events.len(), "one entry for each creation and removal");
+        assert_eq!(leaves.len(), self.model.events.len(), "one entry for each creation, removal and change of a lock");
         let Ok(MetaReply::Status(status)) = self.m.read(&MetaRequest::Status) else { panic!() };
         assert_eq!((status.log_size, status.log_root), (edge.size(), edge.root()));
         assert_eq!(status.versions, self.model.keys.values().map(Vec::len).sum::<usize>() as u64);
@@ -325,18 +389,23 @@ proptest! {
 
     #[test]
     fn histories_match_the_model(ops in ops()) {
-        let mut run = Run::on(Box::new(MemoryKv::default()));
-        for op in &ops {
-            // Once set, versioning never goes back to unset.
-            if matches!(op, Op::Versioning(Versioning::Unset)) && run.model.versioning != Versioning::Unset {
-                continue;
-            }
-            run.step(op);
-            run.check_visible();
-        }
-        run.check_references();
-        run.check_log();
+        history(&ops, ApplyOptions::default());
     }
+}
+
+fn history(ops: &[Op], options: ApplyOptions) {
+    let mut run = Run::on(Box::new(MemoryKv::default()));
+    run.m.options = options;
+    for op in ops {
+        // Once set, versioning never goes back to unset.
+        if matches!(op, Op::Versioning(Versioning::Unset)) && run.model.versioning != Versioning::Unset {
+            continue;
+        }
+        run.step(op);
+        run.check_visible();
+    }
+    run.check_references();
+    run.check_log();
 }
 
 /// The same entries in one batch, in many, and on redb leave the same rows.

@@ -1,5 +1,6 @@
 //! Tags change a version in place and leave everything else as it was.
 
+use stele_rpc::meta::{ChangeVersion, VersionChange};
 use stele_types::ids::BucketId;
 use stele_types::object::Tags;
 
@@ -11,7 +12,8 @@ pub(super) fn tags(pairs: &[(&str, &str)]) -> Tags {
 }
 
 pub(super) fn put_tags(b: BucketId, key: &str, version: VersionSelector, tags: &Tags) -> Command {
-    Command::PutTags { guard: guard(b, 1), key: key.to_owned(), version, tags: tags.clone() }
+    let change = VersionChange::Tags(tags.clone());
+    Command::ChangeVersion(Box::new(ChangeVersion { guard: guard(b, 1), key: key.to_owned(), version, change }))
 }
 
 fn tags_of(m: &Machine, b: BucketId, version: VersionSelector) -> Tags {
@@ -73,12 +75,12 @@ fn tags_of_an_upload_become_those_of_its_object() {
     let mut m = Machine::new();
     let b = m.bucket("b");
     let upload = UploadId::from_bytes([1; 16]);
-    let Command::CreateUpload { guard: at, key, headers, checksum, .. } = create_upload(guard(b, 1), "k", upload)
+    let Command::CreateUpload { guard: at, key, headers, checksum, lock, .. } = create_upload(guard(b, 1), "k", upload)
     else {
         panic!()
     };
     let set = tags(&[("site", "north")]);
-    m.run(Command::CreateUpload { guard: at, key, upload, headers, checksum, tags: set.clone() }).unwrap();
+    m.run(Command::CreateUpload { guard: at, key, upload, headers, checksum, tags: set.clone(), lock }).unwrap();
     let (part, packs) = m.draws.part(1, 10);
     let put = Command::PutPart { guard: guard(b, 1), key: "k".into(), upload, part, packs };
     let Ok(MetaReply::Part(part)) = m.run(put) else { panic!() };
@@ -101,12 +103,14 @@ fn tags_of_a_bucket() {
     assert_eq!(code(m.run(configure(Tags::new(many, 60).unwrap()))), Code::Malformed);
 }
 
-/// Rows of earlier versions end before the tags.
+/// Rows of earlier versions end before tags and lock.
 #[test]
-fn rows_without_tags_are_read() {
+fn rows_of_earlier_versions_are_read() {
     let row = crate::rows::tests::small_version();
     let mut bytes = crate::rows::encode(&row);
-    assert_eq!((bytes[0], bytes.pop()), (0x9f, Some(0x80)), "15 fields, the last an empty map");
-    bytes[0] = 0x9e;
+    assert_eq!(bytes[..3], [0xdc, 0, 16], "16 fields");
+    let cut = bytes.split_off(bytes.len() - 4);
+    assert_eq!(cut, [0x80, 0x92, 0xc0, 0xc0], "no tags and no lock");
+    bytes.splice(..3, [0x9e]);
     assert_eq!(crate::rows::decode::<VersionRow>(&[], &bytes).unwrap(), row);
 }
