@@ -124,6 +124,8 @@ impl Batch<'_> {
             Command::AbortUpload { guard, key, upload } => {
                 self.abort_upload(data::UploadAt { guard, key, upload: *upload })
             }
+            Command::AppendVersion(append) => self.append_version(cx, append),
+            Command::RenameKey(rename) => self.rename_key(cx, rename),
         }
     }
 }
@@ -152,7 +154,9 @@ fn needs_lease(command: &Command) -> bool {
         | Command::CreateUpload { .. }
         | Command::PutPart { .. }
         | Command::CompleteUpload(_)
-        | Command::AbortUpload { .. } => true,
+        | Command::AbortUpload { .. }
+        | Command::AppendVersion(_)
+        | Command::RenameKey(_) => true,
     }
 }
 

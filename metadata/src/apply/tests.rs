@@ -13,6 +13,7 @@ use crate::keyspace::Tag;
 use crate::testing::{LEASE_MS, Machine, create_upload, envelope, guard, range};
 
 mod model;
+mod moves;
 mod nodes;
 
 fn code<T: std::fmt::Debug>(answer: Result<T, RpcError>) -> Code {

@@ -283,6 +283,11 @@ impl State {
                 Some(_) => Ok(MetaReply::Done),
                 None => err(Code::NoSuchBucket),
             },
+            Command::StageReferences { guard, owner, packs } => {
+                self.guard(&guard)?;
+                self.add_packs(owner, &packs);
+                Ok(MetaReply::Done)
+            }
             Command::PutVersion(put) => {
                 self.add_packs(put.contents.owner, &put.contents.packs);
                 self.put(*put)
@@ -304,6 +309,7 @@ impl State {
             Command::PutPart { guard, upload, mut part, packs, .. } => {
                 self.guard(&guard)?;
                 self.add_packs(part.owner, &packs);
+                self.names_referenced_packs(part.owner, &part.manifest)?;
                 part.generation = self.seq;
                 let Some((_, parts)) = self.uploads.get_mut(&upload) else { return err(Code::NoSuchUpload) };
                 parts.insert(part.number, (*part).clone());
@@ -348,6 +354,16 @@ impl State {
             self.packs.insert(row.pack, row.clone());
             self.references.insert((row.pack, owner));
         }
+    }
+
+    /// What the real one checks of the packs that a manifest names.
+    fn names_referenced_packs(&self, owner: OwnerId, manifest: &Manifest) -> Result<(), RpcError> {
+        let named: Vec<PackId> = match manifest {
+            Manifest::Inline(entries) => entries.iter().map(|entry| entry.pack).collect(),
+            Manifest::Paged { root, .. } => vec![root.page.pack],
+        };
+        let known = named.iter().all(|pack| self.references.contains(&(*pack, owner)));
+        if known { Ok(()) } else { err(Code::Malformed) }
     }
 
     fn put(&mut self, put: PutVersion) -> Result<MetaReply, RpcError> {

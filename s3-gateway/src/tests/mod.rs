@@ -1,5 +1,6 @@
 //! Flows against metadata and storage in memory.
 
+mod copies;
 mod fake_meta;
 mod fake_storage;
 mod faults;

@@ -1,9 +1,11 @@
 //! Commands of a data group: versions, deletes, multipart uploads, references, evidence log.
 
+mod append;
 mod delete;
 mod evidence_log;
 mod parts;
 mod references;
+mod rename;
 mod uploads;
 mod versions;
 

@@ -90,10 +90,25 @@ impl Batch<'_> {
         seq: CommitSeq,
         why: (Event, Salt),
     ) -> KvResult<Option<VersionRow>> {
+        let removed = self.detach_version(cx, key, seq, why)?;
+        if let Some(row) = &removed {
+            self.drop_references(&row.owner, &row.manifest)?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes a version whose references go over to another one, and logs that. The caller settles what
+    /// is newest.
+    pub(crate) fn detach_version(
+        &mut self,
+        cx: Context<'_>,
+        key: &mut KeyState<'_>,
+        seq: CommitSeq,
+        why: (Event, Salt),
+    ) -> KvResult<Option<VersionRow>> {
         let version_key = key.version_key(seq);
         let Some(row) = load::<VersionRow>(self.rows, &version_key)? else { return Ok(None) };
         self.rows.delete(&version_key)?;
-        self.drop_references(&row.owner, &row.manifest)?;
         self.data.versions = self.data.versions.saturating_sub(1);
         self.data.logical_bytes = self.data.logical_bytes.saturating_sub(row.len);
         if key.row.null == Some(seq) {
