@@ -14,6 +14,7 @@ mod cluster;
 mod config;
 mod dev;
 mod real;
+mod s3_tls;
 mod status_command;
 
 use std::io::IsTerminal as _;

@@ -61,6 +61,8 @@ class Store:
         ready = json.loads(line)
         require(ready["event"] == "ready", f"first line is {line}")
         self.url, self.admin = ready["s3"], ready["admin"]
+        # Where the store made its certificate: what clients must trust.
+        self.ca = ready.get("s3_ca")
         # Under strace the store is a child of what was started.
         self.pid = int(children(self.process.pid)[0]) if before else self.process.pid
 
@@ -78,6 +80,7 @@ class Store:
             aws_access_key_id=ACCESS,
             aws_secret_access_key=SECRET,
             region_name="us-east-1",
+            verify=self.ca,
             config=Config(s3={"addressing_style": "path"}, **config),
         )
 

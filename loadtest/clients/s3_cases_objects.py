@@ -372,10 +372,10 @@ def copies_with_directives_and_conditions(t):
 @case
 def presigned_urls(t):
     put = t.s3.generate_presigned_url("put_object", {"Bucket": t.bucket, "Key": "k"}, ExpiresIn=60)
-    urllib.request.urlopen(urllib.request.Request(put, data=b"presigned", method="PUT")).read()
+    urllib.request.urlopen(urllib.request.Request(put, data=b"presigned", method="PUT"), context=t.raw.tls).read()
     params = {"Bucket": t.bucket, "Key": "k", "ResponseContentType": "text/x-override", "ResponseCacheControl": "no-store"}
     get = t.s3.generate_presigned_url("get_object", params, ExpiresIn=60)
-    with urllib.request.urlopen(get) as answer:
+    with urllib.request.urlopen(get, context=t.raw.tls) as answer:
         equal(answer.read(), b"presigned", "body")
         equal(answer.headers["content-type"], "text/x-override", "override")
         equal(answer.headers["cache-control"], "no-store", "override")

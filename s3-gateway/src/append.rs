@@ -25,7 +25,7 @@ use stele_types::ids::{ObjectRoot, PackId};
 use stele_types::limits::{MIB, OBJECT_BYTES_MAX, PART_NUMBER_MAX};
 use stele_types::manifest::Manifest;
 use stele_types::object::{
-    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, Precondition, StoredHeaders, Version, Versioning,
+    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, Precondition, StoredHeaders, Tags, Version, Versioning,
 };
 use stele_types::pack::{PackRow, chunk_list_len};
 use stele_types::seam::random_bytes;
@@ -63,9 +63,10 @@ const JOIN_BYTES: usize = 8 * MIB;
 /// # Cancel
 /// As [`crate::put::put_object`].
 pub async fn append_object(gw: &Arc<Gateway>, request: AppendRequest) -> Result<PutReply, GatewayError> {
-    let AppendRequest { put: PutRequest { bucket, key, mut body, headers, precondition, origin }, offset } = request;
+    let AppendRequest { put: PutRequest { bucket, key, mut body, headers, tags, precondition, origin }, offset } =
+        request;
     require_no_versions(gw, &bucket).await?;
-    let target = Target { bucket, key, headers, precondition, origin, offset };
+    let target = Target { bucket, key, headers, tags, precondition, origin, offset };
     if let Some(base) = target.look(gw).await? {
         body.compute.extend(kept_checksums(&base.attributes).map(|checksum| checksum.algorithm));
     }
@@ -74,7 +75,7 @@ pub async fn append_object(gw: &Arc<Gateway>, request: AppendRequest) -> Result<
     plan(gw, &target.bucket).await?;
     let (stored, expected) = store(gw, &start, body, charge).await?;
     let checked = check(gw, stored, expected)?;
-    let part = attributes_of(&checked, target.headers.clone());
+    let part = attributes_of(&checked, target.headers.clone(), target.tags.clone());
     let (manifest, packs, _under_way) = checked.body.into_contents();
     let body = Body { part, manifest, packs };
     for _ in 0..TRIES {
@@ -113,6 +114,7 @@ struct Target {
     bucket: String,
     key: String,
     headers: StoredHeaders,
+    tags: Tags,
     precondition: Precondition,
     origin: stele_rpc::meta::Origin,
     offset: u64,
@@ -133,8 +135,9 @@ impl Target {
         }
         let Some(base) = base else { return Ok(None) };
         // A Content-Type is sent by every SDK and describes the body as much as the object.
-        if self.headers != (StoredHeaders { content_type: self.headers.content_type.clone(), ..Default::default() }) {
-            let what = "An append keeps the headers and metadata of the object: send none but Content-Type.";
+        let plain = StoredHeaders { content_type: self.headers.content_type.clone(), ..StoredHeaders::default() };
+        if self.headers != plain || self.tags != Tags::default() {
+            let what = "An append keeps the headers, metadata and tags of the object: send none but Content-Type.";
             return Err(GatewayError::InvalidRequest { what: what.into() });
         }
         let parts = base.attributes.part_lens.len().max(1);

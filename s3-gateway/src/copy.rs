@@ -96,6 +96,9 @@ async fn attributes_of(gw: &Arc<Gateway>, request: &CopyRequest, source: &Versio
         Some(headers) => *attributes.headers = headers.clone(),
         None => attributes.headers.website_redirect.clone_from(&request.website_redirect),
     }
+    if let Some(tags) = &request.tags {
+        attributes.tags = tags.clone();
+    }
     if let Some(algorithm) = request.checksum {
         let serves = |checksum: &Checksum| checksum.algorithm == algorithm && checksum.kind == ChecksumType::FullObject;
         if attributes.checksums.iter().any(serves) {

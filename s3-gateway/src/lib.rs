@@ -34,6 +34,7 @@ pub mod multipart;
 pub mod put;
 pub mod rename;
 pub mod s3;
+pub mod tags;
 
 mod body_out;
 mod budget;

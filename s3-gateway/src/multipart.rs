@@ -45,6 +45,7 @@ pub async fn create_upload(gw: &Arc<Gateway>, request: CreateUploadRequest) -> R
             upload,
             headers: Box::new(request.headers.clone()),
             checksum: request.checksum,
+            tags: request.tags.clone(),
         };
         let origin = request.origin.clone();
         async move {

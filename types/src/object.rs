@@ -11,8 +11,11 @@ use crate::manifest::Manifest;
 use crate::seam::UnixMillis;
 
 mod headers;
+mod tags;
 #[cfg(test)]
 mod tests;
+
+pub use tags::{TagError, Tags};
 
 /// Versioning of a bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -45,6 +48,9 @@ pub struct BucketRow {
     pub versioning: Versioning,
     /// Access key of the creator.
     pub owner: String,
+    /// Tags of the bucket itself.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// Checksum algorithms that S3 knows and Stele verifies. Append-only.
@@ -142,6 +148,9 @@ pub struct Attributes {
     pub headers: Box<StoredHeaders>,
     /// Byte lengths of the parts of a multipart object, in order; empty otherwise.
     pub part_lens: Vec<u64>,
+    /// Tags; the only attribute that changes while the version lives.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// A version as the gateway sees it: one row of the namespace.
@@ -192,6 +201,9 @@ pub struct Upload {
     pub headers: Box<StoredHeaders>,
     /// Checksum choice of Create, if any.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+    /// Tags for the version.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// One uploaded part.

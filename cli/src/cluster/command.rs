@@ -14,7 +14,7 @@ use toml::Value;
 
 use super::operator::Operator;
 use super::{init, metadata, s3_gateway, storage_node};
-use crate::config::{Config, NodeFlags, Span, load_node};
+use crate::config::{Config, NodeFlags, Span, TlsFlags, load_node};
 use crate::dev::data_dir::secret_from;
 use crate::real::{OsRng, RealClock};
 
@@ -63,6 +63,8 @@ pub(crate) struct GatewayArgs {
     /// Where to serve S3 [default: 127.0.0.1:9000].
     #[arg(long, value_name = "ADDR")]
     s3_addr: Option<SocketAddr>,
+    #[command(flatten)]
+    tls: TlsFlags,
 }
 
 /// `stele cluster`.
@@ -174,7 +176,7 @@ impl Process {
             }
             Self::Gateway(args) => {
                 let address = args.s3_addr.map(|addr| (&["s3_addr"] as &[_], Value::from(addr.to_string())));
-                configuration(&args.role, address.into_iter().collect())
+                configuration(&args.role, args.tls.settings()?.into_iter().chain(address).collect())
             }
         }
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use stele_rpc::client::MetaClient;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::transport::{Request, Response, Service};
@@ -32,6 +32,7 @@ use crate::dev::listen;
 use crate::dev::signals::StopSignals;
 use crate::dev::store::gateway_config;
 use crate::real::{self, OsRng, RealClock};
+use crate::s3_tls;
 
 /// Pause between two attempts to start.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -50,6 +51,8 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
         "set the root credentials, the same on every gateway: STELE_ROOT_ACCESS_KEY and STELE_ROOT_SECRET_KEY_FILE",
     )?;
     let keys = GatewayKeys::new(&keys.access_key, &keys.secret_key)?;
+    ensure!(!config.s3_tls.local, "only stele dev makes a certificate; set s3_tls.cert_file and s3_tls.key_file");
+    let (tls, following) = s3_tls::open(&config.s3_tls).await?.unzip();
     let (s3, s3_addr) = listen(config.s3_addr, "--s3-addr").await?;
     let (pages, admin, admin_addr) = start_admin(&config).await?;
     let dir = Arc::new(NodeDir::open(&config.data).await?);
@@ -61,14 +64,17 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     };
     let mut running = Running::new(wire.clone());
     running.server = Some(wire.serve(Arc::new(NoService), None));
+    running.background.extend(following);
     running.background.push(tokio::spawn(follower.run()));
     running.background.push(tokio::spawn(pass_maps_on(wire.map.subscribe(), Arc::downgrade(&gateway))));
     let view = View::of_node(&meta, &wire, Some(Arc::clone(&gateway)));
     pages.opened(view, Metrics::new(|registry| gateway.register_metrics(registry)));
     let (stop, stopped) = watch::channel(false);
     let s3_service = service::build(Arc::clone(&gateway), keys, &config.region);
-    let serving = tokio::spawn(serve(s3, s3_service, rng, HttpConfig::default(), stopped));
-    let addresses = [("s3", format!("http://{s3_addr}")), ("admin", format!("http://{admin_addr}"))];
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let http = HttpConfig { tls, ..HttpConfig::default() };
+    let serving = tokio::spawn(serve(s3, s3_service, rng, http, stopped));
+    let addresses = [("s3", format!("{scheme}://{s3_addr}")), ("admin", format!("http://{admin_addr}"))];
     running.tell_ready(&member, &addresses, json)?;
     let signal = signals.wait().await;
     tracing::info!(signal, "stopping");

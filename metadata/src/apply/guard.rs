@@ -3,9 +3,9 @@
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::WriteGuard;
 use stele_types::limits::KEY_BYTES_MAX;
+use stele_types::object::{BucketRow, ETag, Precondition, TagError};
 #[cfg(feature = "sabotage")]
-use stele_types::object::Versioning;
-use stele_types::object::{BucketRow, ETag, Precondition};
+use stele_types::object::{Tags, Versioning};
 
 use super::{Batch, Outcome, refuse};
 
@@ -63,6 +63,7 @@ impl Batch<'_> {
                 range_epoch: guard.range.epoch,
                 versioning: Versioning::Unset,
                 owner: String::new(),
+                tags: Tags::default(),
             })
         })
     }
@@ -75,6 +76,11 @@ pub(crate) fn check_key(key: &str) -> Result<(), RpcError> {
         return Err(RpcError::new(Code::Malformed, detail));
     }
     Ok(())
+}
+
+/// Refuses tags that no gateway should let through.
+pub(crate) fn bad_tags(error: TagError) -> RpcError {
+    RpcError::new(Code::Malformed, error.to_string())
 }
 
 /// Decides a condition against the ETag of the current version, if there is one.

@@ -1,16 +1,14 @@
 //! CopyObject.
 
-use s3s::dto::{
-    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective, TaggingDirective,
-};
+use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use stele_rpc::meta::VersionSelector;
 
 use super::checksums::{by_name, set_checksums};
 use super::headers::{committed_evidence, stored_headers, timestamp};
 use super::objects::checksum_type;
-use super::unsupported::{refuse, refuse_unsupported};
-use super::{S3Edge, conditions, fail, origin};
+use super::unsupported::refuse_unsupported;
+use super::{S3Edge, conditions, fail, origin, tagging};
 use crate::api::CopyRequest;
 
 /// What is copied, and the conditions on it, of a CopyObject or UploadPartCopy request.
@@ -70,9 +68,7 @@ pub(super) async fn copy(edge: &S3Edge, mut req: S3Request<CopyObjectInput>) -> 
     let input = &mut req.input;
     refuse_unsupported!(input);
     let checksum = input.checksum_algorithm.as_ref().map(|name| by_name(name.as_str())).transpose()?;
-    if input.tagging_directive.as_ref().is_some_and(|d| d.as_str() != TaggingDirective::COPY) {
-        refuse(Some(&()), "Object tagging")?;
-    }
+    let tags = tagging::of_copy(input.tagging_directive.as_ref(), input.tagging.as_deref())?;
     let replace = replaces(input)?;
     // A storage class counts as a change even if it is the one the object has.
     let changes = replace
@@ -97,6 +93,7 @@ pub(super) async fn copy(edge: &S3Edge, mut req: S3Request<CopyObjectInput>) -> 
         headers: replace.then_some(given),
         website_redirect,
         checksum,
+        tags,
         precondition,
         origin: origin(edge, &req),
     };

@@ -8,6 +8,7 @@
 //! | `operations` | which operations exist; everything else is 501 |
 //! | `objects`, `attributes`, `copy`, `part_copy`, `rename`, `multipart`, `buckets`, `listing` | one translation per operation |
 //! | `versioning` | whether a bucket keeps versions |
+//! | `tagging` | tags of objects and buckets |
 //! | `checksums`, `headers`, `conditions`, `body` | parts of requests and responses |
 //! | `errors` | [`crate::error::GatewayError`] to S3 codes |
 
@@ -28,6 +29,7 @@ mod part_copy;
 mod probes;
 mod rename;
 pub mod service;
+mod tagging;
 #[cfg(test)]
 mod tests;
 mod unsupported;
@@ -99,4 +101,7 @@ pub(crate) fn fuzz_value(text: &str) {
     }
     let kept = headers::without_aws_chunked(Some(text.to_owned()));
     assert_eq!(headers::without_aws_chunked(kept.clone()), kept);
+    if let Ok(tags) = tagging::header(Some(text)) {
+        assert!(tags.check(stele_types::limits::OBJECT_TAGS_MAX).is_ok());
+    }
 }

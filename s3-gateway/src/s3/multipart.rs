@@ -14,7 +14,7 @@ use super::checksums::{self, body_request, checksum_fields, declared, has_foreig
 use super::headers::{committed_evidence, stored_headers};
 use super::objects::checksum_type;
 use super::unsupported::{refuse, refuse_sse_customer, refuse_unsupported};
-use super::{S3Edge, body, conditions, fail, origin};
+use super::{S3Edge, body, conditions, fail, origin, tagging};
 use crate::api::{CompleteRequest, CreateUploadRequest, ListedPart, PartRequest, UploadRef};
 
 /// An upload id from a client; anything that we did not make names no upload.
@@ -66,10 +66,12 @@ pub(super) async fn create(
     refuse_unsupported!(input);
     let checksum = checksum_choice(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
     let headers = stored_headers!(input);
+    let tags = tagging::header(input.tagging.as_deref())?;
     let request = CreateUploadRequest {
         bucket: req.input.bucket.clone(),
         key: req.input.key.clone(),
         headers,
+        tags,
         checksum,
         origin: origin(edge, &req),
     };

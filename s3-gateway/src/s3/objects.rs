@@ -15,7 +15,7 @@ use stele_types::object::{ChecksumAlgorithm, ChecksumType, Precondition, Version
 use super::checksums::{body_request, checksum_fields, declared, has_foreign_checksum, set_checksums};
 use super::headers::{committed_evidence, evidence, give_back_headers, stored_headers, timestamp};
 use super::unsupported::{refuse, refuse_sse_customer, refuse_unsupported};
-use super::{S3Edge, body, conditions, fail, fail_as, origin};
+use super::{S3Edge, body, conditions, fail, fail_as, origin, tagging};
 use crate::api::{
     AppendRequest, ByteRange, DeleteOne, DeleteRequest, GatewayError, GetRequest, HeadReply, PutRequest,
     ReadConditions, Shown,
@@ -45,6 +45,7 @@ pub(super) async fn put(edge: &S3Edge, mut req: S3Request<PutObjectInput>) -> S3
     }
     let checksums = declared(checksum_fields!(input))?;
     let headers = stored_headers!(input);
+    let tags = tagging::header(input.tagging.as_deref())?;
     let precondition = conditions::write(input.if_match.take(), input.if_none_match.take())?;
     let stream = body::incoming(input.body.take());
     let (len, md5) = (input.content_length, input.content_md5.take());
@@ -53,6 +54,7 @@ pub(super) async fn put(edge: &S3Edge, mut req: S3Request<PutObjectInput>) -> S3
         key: req.input.key.clone(),
         body: body_request(&req, stream, len, md5.as_deref(), checksums)?,
         headers,
+        tags,
         precondition,
         origin: origin(edge, &req),
     };
@@ -127,6 +129,7 @@ macro_rules! describe {
         $output.content_length = i64::try_from($reply.range.len).ok();
         $output.e_tag = Some(ETag::Strong(version.attributes.etag.to_string()));
         $output.last_modified = Some(timestamp(version.modified));
+        $output.tag_count = tagging::count(&version.attributes.tags);
         if $reply.range.partial {
             $output.content_range = Some(content_range($reply));
         }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{
-    BucketChange, Command, CommandEnvelope, Committed, Deleted, Lease, ListPage, ListedKey, MetaReply, MetaRequest,
-    PutVersion, VersionSelector, WriteGuard,
+    BucketChange, Changed, Command, CommandEnvelope, Committed, Deleted, Expected, Lease, ListPage, ListedKey,
+    MetaReply, MetaRequest, PutVersion, RenameKey, VersionSelector, WriteGuard,
 };
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
 use stele_types::ids::{
@@ -16,7 +16,7 @@ use stele_types::ids::{
 };
 use stele_types::manifest::Manifest;
 use stele_types::map::ClusterMap;
-use stele_types::object::{BucketRow, Part, Precondition, Upload, Version, Versioning};
+use stele_types::object::{Attributes, BucketRow, Part, Precondition, Tags, Upload, Version, Versioning};
 use stele_types::pack::PackRow;
 
 #[derive(Default)]
@@ -118,6 +118,12 @@ impl FakeMeta {
     /// Just before rows of packs are asked for the next time, `by` takes the place of `key`.
     pub(super) fn overtake(&self, key: &str, by: &str) {
         self.state.lock().unwrap().overtaken = Some((key.to_owned(), by.to_owned()));
+    }
+
+    pub(super) fn change_attributes(&self, key: &str, change: impl FnOnce(&mut Attributes)) {
+        let mut state = self.state.lock().unwrap();
+        let found = state.versions.iter_mut().find(|((_, name), _)| name == key).unwrap();
+        change(&mut found.1.attributes);
     }
 
     pub(super) fn references_of(&self, owner: OwnerId) -> BTreeSet<PackId> {
@@ -269,13 +275,17 @@ impl State {
                     range_epoch: RangeEpoch(1),
                     versioning: Versioning::Unset,
                     owner: String::new(),
+                    tags: Tags::default(),
                 };
                 self.buckets.insert(name, row.clone());
                 Ok(MetaReply::Bucket(Box::new(row)))
             }
-            Command::ConfigureBucket { name, change: BucketChange::Versioning(versioning) } => {
+            Command::ConfigureBucket { name, change } => {
                 let Some(row) = self.buckets.get_mut(&name) else { return err(Code::NoSuchBucket) };
-                row.versioning = versioning;
+                match change {
+                    BucketChange::Versioning(versioning) => row.versioning = versioning,
+                    BucketChange::Tags(tags) => row.tags = tags,
+                }
                 row.config_epoch.0 += 1;
                 Ok(MetaReply::Bucket(Box::new(row.clone())))
             }
@@ -292,6 +302,20 @@ impl State {
                 self.add_packs(put.contents.owner, &put.contents.packs);
                 self.put(*put)
             }
+            Command::AppendVersion(append) => {
+                let at = (append.put.guard.range.bucket, append.put.key.clone());
+                if self.versions.get(&at).is_none_or(|current| current.id != append.base) {
+                    return err(Code::StaleVersion);
+                }
+                let owner = append.put.contents.owner;
+                self.add_packs(owner, &append.put.contents.packs);
+                for pack in append.released {
+                    assert!(self.references.remove(&(pack, owner)), "released what was not referenced");
+                }
+                self.names_referenced_packs(owner, &append.put.contents.manifest)?;
+                self.put(append.put)
+            }
+            Command::RenameKey(rename) => self.rename(*rename),
             Command::Delete { guard, items } => {
                 self.guard(&guard)?;
                 let outcome = items.into_iter().map(|item| {
@@ -300,9 +324,9 @@ impl State {
                 });
                 Ok(MetaReply::Deleted(outcome.collect()))
             }
-            Command::CreateUpload { guard, key, upload, headers, checksum } => {
+            Command::CreateUpload { guard, key, upload, headers, checksum, tags } => {
                 self.guard(&guard)?;
-                let row = Upload { id: upload, key, initiated: 0, headers, checksum };
+                let row = Upload { id: upload, key, initiated: 0, headers, checksum, tags };
                 self.uploads.insert(upload, (row.clone(), BTreeMap::new()));
                 Ok(MetaReply::Upload(Box::new(row)))
             }
@@ -323,6 +347,7 @@ impl State {
                 let Some((row, parts)) = self.uploads.remove(&id) else { return err(Code::NoSuchUpload) };
                 let mut put = complete.put;
                 put.attributes.headers = row.headers;
+                put.attributes.tags = row.tags;
                 let owner = put.contents.owner;
                 self.add_packs(owner, &put.contents.packs);
                 let listed =
@@ -336,6 +361,15 @@ impl State {
                 let reply = self.put(put)?;
                 self.completed.insert(id, reply.clone());
                 Ok(reply)
+            }
+            Command::PutTags { guard, key, tags, .. } => {
+                self.guard(&guard)?;
+                let Some(found) = self.versions.get_mut(&(guard.range.bucket, key)) else {
+                    return err(Code::NoSuchKey);
+                };
+                found.attributes.tags = tags;
+                let (id, null_version) = (found.id, found.null_version);
+                Ok(MetaReply::Changed(Changed { id, null_version, log_index: None }))
             }
             Command::AbortUpload { upload, .. } => match self.uploads.remove(&upload) {
                 Some(_) => Ok(MetaReply::Done),
@@ -354,6 +388,26 @@ impl State {
             self.packs.insert(row.pack, row.clone());
             self.references.insert((row.pack, owner));
         }
+    }
+
+    fn rename(&mut self, rename: RenameKey) -> Result<MetaReply, RpcError> {
+        self.guard(&rename.guard)?;
+        let bucket = rename.guard.range.bucket;
+        let id = |key: &String| self.versions.get(&(bucket, key.clone())).map(|version| version.id);
+        let to = match rename.replaced {
+            Expected::Any => true,
+            Expected::Absent => id(&rename.destination).is_none(),
+            Expected::Version(seen) => id(&rename.destination) == Some(seen),
+        };
+        if id(&rename.source) != Some(rename.moved) || !to {
+            return err(Code::StaleVersion);
+        }
+        let mut version = self.versions.remove(&(bucket, rename.source)).unwrap();
+        version.id = VersionId { commit_seq: CommitSeq(self.seq), nonce: rename.nonce };
+        let attributes = Box::new(version.attributes.clone());
+        let (id, modified, log_index) = (version.id, version.modified, LogIndex(self.seq));
+        self.versions.insert((bucket, rename.destination), version);
+        Ok(MetaReply::Committed(Committed { id, null_version: true, modified, log_index, attributes }))
     }
 
     /// What the real one checks of the packs that a manifest names.

@@ -5,11 +5,12 @@ use stele_evidence::record::Event;
 use stele_rpc::error::Code;
 use stele_rpc::meta::{Committed, MetaReply, PutVersion};
 use stele_types::ids::{CommitSeq, OwnerId, Salt, VersionId};
+use stele_types::limits::OBJECT_TAGS_MAX;
 use stele_types::object::{Attributes, BucketRow, ETag, Versioning};
 
 use super::evidence_log::Logged;
 use super::references::owner_in_use;
-use crate::apply::guard::{check_key, check_precondition};
+use crate::apply::guard::{bad_tags, check_key, check_precondition};
 use crate::apply::{Batch, Context, Outcome, refuse};
 use crate::keyspace::{self, Tag};
 use crate::kv::KvResult;
@@ -23,7 +24,7 @@ pub(crate) struct KeyState<'a> {
 }
 
 impl KeyState<'_> {
-    fn version_key(&self, seq: CommitSeq) -> Vec<u8> {
+    pub(crate) fn version_key(&self, seq: CommitSeq) -> Vec<u8> {
         keyspace::version(self.bucket.id, self.key, seq)
     }
 
@@ -157,6 +158,7 @@ impl Batch<'_> {
     /// Checks that hold for PUT and Complete alike. `sources` own references the version takes over.
     pub(crate) fn check_put(&mut self, put: &PutVersion, sources: &[OwnerId]) -> Outcome<BucketRow> {
         check_key(&put.key)?;
+        put.attributes.tags.check(OBJECT_TAGS_MAX).map_err(bad_tags)?;
         let bucket = self.admit(&put.guard)?;
         let key = self.key_state(&bucket, &put.key)?;
         check_precondition(&put.precondition, &put.key, self.current_etag(&key)?)?;
@@ -212,6 +214,7 @@ impl Batch<'_> {
             headers: attributes.headers.clone(),
             part_lens: attributes.part_lens.clone(),
             manifest: contents.manifest.clone(),
+            tags: attributes.tags.clone(),
         };
         let (id, row) = self.insert_version(cx, &mut key, row, put.salt)?;
         self.save_key(&key)?;
