@@ -25,7 +25,8 @@ use stele_types::ids::{ObjectRoot, PackId};
 use stele_types::limits::{MIB, OBJECT_BYTES_MAX, PART_NUMBER_MAX};
 use stele_types::manifest::Manifest;
 use stele_types::object::{
-    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, Precondition, StoredHeaders, Tags, Version, Versioning,
+    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, Facts, Precondition, StoredHeaders, Tags, Verdict,
+    Version, Versioning,
 };
 use stele_types::pack::{PackRow, chunk_list_len};
 use stele_types::seam::random_bytes;
@@ -223,12 +224,12 @@ impl Target {
 
 /// Decides a condition on the version that is to be continued; the commit makes sure that it is still that.
 fn decide(precondition: &Precondition, base: Option<&Version>) -> Result<(), GatewayError> {
-    match (precondition, base) {
-        (Precondition::None, _) | (Precondition::Absent, None) | (Precondition::Present, Some(_)) => Ok(()),
-        (Precondition::Absent, Some(_)) => Err(GatewayError::PreconditionFailed),
-        (Precondition::Present | Precondition::Matches(_), None) => Err(GatewayError::PreconditionNoKey),
-        (Precondition::Matches(etags), Some(base)) if etags.contains(&base.attributes.etag.to_string()) => Ok(()),
-        (Precondition::Matches(_), Some(_)) => Err(GatewayError::PreconditionFailed),
+    let facts =
+        base.map(|base| Facts { etag: base.attributes.etag, len: base.attributes.len, modified: base.modified });
+    match precondition.verdict(facts.as_ref()) {
+        Verdict::Holds => Ok(()),
+        Verdict::NoKey => Err(GatewayError::PreconditionNoKey),
+        Verdict::Fails => Err(GatewayError::PreconditionFailed),
     }
 }
 

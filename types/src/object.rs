@@ -11,10 +11,12 @@ use crate::manifest::Manifest;
 use crate::seam::UnixMillis;
 
 mod headers;
+mod precondition;
 mod tags;
 #[cfg(test)]
 mod tests;
 
+pub use precondition::{Facts, Precondition, Unchanged, Verdict};
 pub use tags::{TagError, Tags};
 
 /// Versioning of a bucket.
@@ -66,6 +68,42 @@ pub enum ChecksumAlgorithm {
     Sha1,
     /// SHA-256.
     Sha256,
+    /// SHA-512.
+    Sha512,
+    /// MD5.
+    Md5,
+    /// XXH64, seed 0.
+    XxHash64,
+    /// XXH3 of 64 bits, seed 0.
+    XxHash3,
+    /// XXH3 of 128 bits, seed 0.
+    XxHash128,
+}
+
+impl ChecksumAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Crc32,
+        Self::Crc32c,
+        Self::Crc64Nvme,
+        Self::Sha1,
+        Self::Sha256,
+        Self::Sha512,
+        Self::Md5,
+        Self::XxHash64,
+        Self::XxHash3,
+        Self::XxHash128,
+    ];
+
+    /// Whether the checksum of a multipart object can cover this. Only CRCs of parts can be joined into that
+    /// of the object; S3 has no composite CRC64NVME.
+    pub fn multipart(self, kind: ChecksumType) -> bool {
+        match self {
+            Self::Crc32 | Self::Crc32c => true,
+            Self::Crc64Nvme => kind == ChecksumType::FullObject,
+            _ => kind == ChecksumType::Composite,
+        }
+    }
 }
 
 /// Whether a multipart checksum covers the object or its parts' checksums.
@@ -172,20 +210,6 @@ pub struct Version {
     pub manifest: Manifest,
     /// Entry of its creation in the evidence log.
     pub log_index: LogIndex,
-}
-
-/// Condition decided at the linearization point, against the current version.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub enum Precondition {
-    /// No condition.
-    #[default]
-    None,
-    /// `If-None-Match: *`: no current version (a delete marker counts as none).
-    Absent,
-    /// `If-Match: *`: some current version.
-    Present,
-    /// `If-Match: etag`: the current version has one of these ETags (as text, without quotes).
-    Matches(Vec<String>),
 }
 
 /// A multipart upload in progress.

@@ -23,17 +23,10 @@ use tokio::time::{Instant, Sleep};
 use super::elements;
 use super::guard::{Refusal, addresses_object, query_keys};
 use crate::digests::checksum_of;
+use crate::s3::checksums::headers as checksum_headers;
 
 /// Longest document: 1,000 escaped keys to delete, or a Complete of 10,000 parts with checksums.
 pub(crate) const DOCUMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-const CHECKSUMS: [(&str, ChecksumAlgorithm); 5] = [
-    ("x-amz-checksum-crc32", ChecksumAlgorithm::Crc32),
-    ("x-amz-checksum-crc32c", ChecksumAlgorithm::Crc32c),
-    ("x-amz-checksum-crc64nvme", ChecksumAlgorithm::Crc64Nvme),
-    ("x-amz-checksum-sha1", ChecksumAlgorithm::Sha1),
-    ("x-amz-checksum-sha256", ChecksumAlgorithm::Sha256),
-];
 
 /// Sub-resources of an object that are set by a document.
 const OBJECT_DOCUMENTS: [&str; 4] = ["acl", "legal-hold", "retention", "tagging"];
@@ -104,7 +97,7 @@ pub(crate) fn declared(uri: &Uri, headers: &HeaderMap) -> Result<Declared, Refus
             None => return refuse(400, "InvalidDigest", "The Content-MD5 you specified is not valid."),
         }
     }
-    for (name, algorithm) in CHECKSUMS {
+    for (algorithm, name) in checksum_headers() {
         let Some(value) = text(headers, name) else { continue };
         match STANDARD.decode(value) {
             Ok(value) => declared.checksums.push((algorithm, value)),

@@ -86,6 +86,7 @@ pub(super) async fn copy(edge: &S3Edge, mut req: S3Request<CopyObjectInput>) -> 
     let given = stored_headers!(input);
     let website_redirect = given.website_redirect.clone();
     let precondition = conditions::write(input.if_match.take(), input.if_none_match.take())?;
+    let precondition = conditions::with_date(precondition, &req.headers)?;
     let request = CopyRequest {
         source: from,
         bucket: req.input.bucket.clone(),

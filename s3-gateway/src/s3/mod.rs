@@ -16,7 +16,7 @@ mod attributes;
 pub mod auth;
 mod body;
 mod buckets;
-mod checksums;
+pub(crate) mod checksums;
 mod conditions;
 mod copy;
 mod errors;

@@ -16,7 +16,7 @@ use stele_types::ids::{
 };
 use stele_types::manifest::Manifest;
 use stele_types::map::ClusterMap;
-use stele_types::object::{Attributes, BucketRow, Part, Precondition, Tags, Upload, Version, Versioning};
+use stele_types::object::{Attributes, BucketRow, Facts, Part, Tags, Upload, Verdict, Version, Versioning};
 use stele_types::pack::PackRow;
 
 #[derive(Default)]
@@ -424,13 +424,11 @@ impl State {
         self.guard(&put.guard)?;
         let at = (put.guard.range.bucket, put.key);
         let current = self.versions.get(&at);
-        match (&put.precondition, current) {
-            (Precondition::Absent, Some(_)) => return err(Code::PreconditionFailed),
-            (Precondition::Present | Precondition::Matches(_), None) => return err(Code::PreconditionNoKey),
-            (Precondition::Matches(tags), Some(v)) if !tags.contains(&v.attributes.etag.to_string()) => {
-                return err(Code::PreconditionFailed);
-            }
-            _ => {}
+        let facts = current.map(|v| Facts { etag: v.attributes.etag, len: v.attributes.len, modified: v.modified });
+        match put.precondition.verdict(facts.as_ref()) {
+            Verdict::Holds => {}
+            Verdict::NoKey => return err(Code::PreconditionNoKey),
+            Verdict::Fails => return err(Code::PreconditionFailed),
         }
         let id = VersionId { commit_seq: CommitSeq(self.seq), nonce: put.nonce };
         let version = Version {

@@ -58,7 +58,7 @@ impl Batch<'_> {
     fn delete_item(&mut self, cx: Context<'_>, bucket: &BucketRow, item: &DeleteItem) -> Outcome<Deleted> {
         check_key(&item.key)?;
         let mut key = self.key_state(bucket, &item.key)?;
-        check_precondition(&item.precondition, &item.key, self.current_etag(&key)?)?;
+        check_precondition(&item.precondition, &item.key, self.current(&key)?.as_ref())?;
         let before = key.row.events;
         let deleted = match item.version {
             VersionSelector::Current => self.delete_current(cx, &mut key, item)?,

@@ -56,7 +56,7 @@ impl Batch<'_> {
         match expected {
             Expected::Any => Ok(()),
             Expected::Version(id) => self.current_as_planned(key, id).map(|_| ()),
-            Expected::Absent if self.current_etag(key)?.is_none() => Ok(()),
+            Expected::Absent if self.current(key)?.is_none() => Ok(()),
             Expected::Absent => {
                 refuse(Code::StaleVersion, format!("{:?} exists by now: read it, then repeat", key.key))
             }
