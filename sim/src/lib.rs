@@ -28,6 +28,7 @@ pub mod faults;
 pub mod findings;
 pub mod history;
 pub mod linear;
+mod moves;
 mod names;
 pub mod net;
 pub mod oracle;
