@@ -79,9 +79,9 @@ def conditions_of_appends(t):
 def checksums_go_on_over_appends(t):
     for algorithm in ("CRC32", "CRC32C", "CRC64NVME"):
         field, name = f"Checksum{algorithm}", algorithm.lower()
-        t.put("k", b"12345", ChecksumAlgorithm=algorithm)
-        # The client sends a checksum of another algorithm with the second piece.
-        append(t, "k", 5, b"678", ChecksumAlgorithm=algorithm)
+        t.put("k", b"12345", **{field: checksum(name, b"12345")})
+        append(t, "k", 5, b"678", **{field: checksum(name, b"678")})
+        # With the last piece the client sends a checksum of another algorithm.
         append(t, "k", 8, b"9", ChecksumAlgorithm="SHA256")
         got = t.head("k", ChecksumMode="ENABLED")
         equal(got[field], checksum(name, b"123456789"), algorithm)
@@ -140,6 +140,7 @@ def versioned_buckets_take_no_appends_and_no_renames(t):
         refused("InvalidRequest", append, t, "k", 5, b"6", status=400)
         refused("InvalidRequest", rename, t, "k", "to", status=400)
     equal(t.body("k"), b"12345", "bytes")
+    t.s3.delete_object(Bucket=t.bucket, Key="k", VersionId="null")
 
 
 def rename(t, source, to, **more):

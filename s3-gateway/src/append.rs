@@ -291,7 +291,8 @@ async fn joined_to(
     let made = async {
         let kept = kept_of(gw, &rows, base).await?;
         let released = released(gw, &rows, &kept).await?;
-        let added = walk(gw, &body.part.root, &body.manifest, 0..body.part.len).await?;
+        rows.learn(body.packs.clone());
+        let added = walk(gw, &rows, &body.part.root, &body.manifest, 0..body.part.len).await?;
         let mut writer = PackWriter::new(random_bytes(gw.rng.as_ref()), PackTarget::new(JOIN_BYTES / 2));
         writer.begin_body(BodyTag(0), start.epoch(), Some(0)).map_err(writer_failed)?;
         let mut full = writer.keep(kept).map_err(writer_failed)?;

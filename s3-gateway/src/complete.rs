@@ -27,7 +27,7 @@ use stele_types::seam::random_bytes;
 use crate::api::{CompleteRequest, ListedPart, UploadRef};
 use crate::digests::{checksum_of, combine};
 use crate::error::{DigestKind, GatewayError};
-use crate::fetch::FetchError;
+use crate::fetch::{FetchError, RowBook};
 use crate::gateway::Gateway;
 use crate::lease::WriteStart;
 use crate::list::list_parts;
@@ -286,7 +286,7 @@ async fn entries_of(gw: &Gateway, manifest: &Manifest) -> Result<Vec<ChunkEntry>
         Manifest::Inline(entries) => return Ok(entries.clone()),
         Manifest::Paged { root, .. } => object_root(root.bytes, root.chunks, &root.top),
     };
-    match walk(gw, &root, manifest, 0..manifest.total_len()).await {
+    match walk(gw, &RowBook::default(), &root, manifest, 0..manifest.total_len()).await {
         Ok(walked) => Ok(walked.chunks.into_iter().map(|chunk| chunk.item).collect()),
         Err(FetchError::Failed(error)) => Err(error),
         Err(FetchError::PackGone(pack)) => {

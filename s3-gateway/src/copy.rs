@@ -20,7 +20,7 @@ use stele_types::object::{Attributes, Checksum, ChecksumType, Version};
 
 use crate::api::{CopyReply, CopyRequest};
 use crate::error::GatewayError;
-use crate::fetch::FetchError;
+use crate::fetch::{FetchError, RowBook};
 use crate::gateway::Gateway;
 use crate::lease::WriteStart;
 use crate::protect::{Keeper, is_gone, keep, pinned, source_version};
@@ -80,7 +80,7 @@ async fn secured(
     owner: OwnerId,
 ) -> Result<bool, GatewayError> {
     let all = 0..source.attributes.len;
-    let walked = match walk(gw, &source.attributes.root, &source.manifest, all).await {
+    let walked = match walk(gw, &RowBook::default(), &source.attributes.root, &source.manifest, all).await {
         Err(FetchError::PackGone(_)) => return Ok(false),
         Err(FetchError::Failed(error)) => return Err(error),
         Ok(walked) => walked,

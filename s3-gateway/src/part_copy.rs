@@ -119,7 +119,7 @@ async fn made(
     (source, range): (&Version, Slice),
 ) -> Result<Option<(Part, Vec<PackRow>)>, GatewayError> {
     let attributes = &source.attributes;
-    let walked = match walk(gw, &attributes.root, &source.manifest, range.first..range.end).await {
+    let walked = match walk(gw, &RowBook::default(), &attributes.root, &source.manifest, range.first..range.end).await {
         Err(FetchError::PackGone(_)) => return Ok(None),
         Err(FetchError::Failed(error)) => return Err(error),
         Ok(walked) => walked,

@@ -27,20 +27,21 @@ impl Walked {
     }
 }
 
-/// Walks the bytes `range` of the object with this root.
+/// Walks the bytes `range` of the object with this root. `rows`: pack rows that are known already, such as those
+/// of packs that nothing was committed of yet.
 ///
 /// # Errors
 /// `PackGone` if the object went meanwhile; `Failed` with `Corrupt` if the manifest is not that of the
 /// root, and as [`fetch_chunk`].
 pub(crate) async fn walk(
     gw: &Gateway,
+    rows: &RowBook,
     root: &ObjectRoot,
     manifest: &Manifest,
     range: Range<u64>,
 ) -> Result<Walked, FetchError> {
     let damaged = |error: ManifestError| GatewayError::Corrupt { what: format!("manifest: {error}") };
     let mut walk = ManifestWalk::new(root, manifest, range).map_err(damaged)?;
-    let rows = RowBook::default();
     let mut walked = Walked::default();
     loop {
         match walk.next_step() {
@@ -48,7 +49,7 @@ pub(crate) async fn walk(
             Step::Chunk(chunk) => walked.chunks.push(chunk),
             Step::NeedPage(page) => {
                 walked.page_packs.insert(page.pack);
-                let bytes = fetch_chunk(gw, &rows, &page).await?;
+                let bytes = fetch_chunk(gw, rows, &page).await?;
                 walk.page(&bytes.concat()).map_err(damaged)?;
             }
         }

@@ -157,7 +157,7 @@ impl Replay {
                 }
             }
             Event::Delete | Event::Overwrite => {
-                self.removed = (record.event == Event::Delete).then(|| (index, etag));
+                self.removed = (record.event == Event::Delete).then_some((index, etag));
                 if key.current.take().is_none_or(|(current, _)| current != record.version) {
                     self.wrong.push(format!(
                         "record {index} removes {} of {:?}, which is not there",
