@@ -10,9 +10,11 @@ use stele_types::manifest::{ChunkEntry, Manifest, Page, PageError, PageRef, enco
 use crate::tree::{Leaf, Subtree, TreeBuilder, object_root};
 
 mod check;
+mod grow;
 mod walk;
 
 pub use check::{ManifestError, verify_manifest, verify_page};
+pub use grow::{Growth, Kept};
 pub use stele_types::manifest::decode_page;
 pub use walk::{Located, ManifestWalk, Step};
 
@@ -59,6 +61,18 @@ impl ManifestBuilder {
         self.tree.push(&Leaf { id: entry.id, len });
         self.bytes = self.bytes.saturating_add(len);
         self.entries.push(entry);
+    }
+
+    /// Begins with a page of another manifest that is full and stored already. Such pages come first and
+    /// in order, before any chunk.
+    pub fn keep(&mut self, level: u8, page: PageRef) {
+        let level = usize::from(level);
+        while self.index.len() <= level {
+            self.index.push(Vec::new());
+        }
+        self.tree.push_subtree(Subtree { top: page.top, bytes: page.bytes, chunks: page.chunks });
+        self.bytes = self.bytes.saturating_add(page.bytes);
+        self.index[level].push(page);
     }
 
     /// Object bytes so far.

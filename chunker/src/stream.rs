@@ -14,7 +14,7 @@ use stele_types::pack::{CHUNK_LIST_BYTES_MAX, Codec, PackChunk, chunk_list_len};
 use crate::buffer::{BufferPool, PackBuffer};
 use crate::cutter::Cutter;
 use crate::pack::{BodyManifest, BodyTag, SealError, SealedPack, StoredChunk, padded_len, seal};
-use crate::pages::{ManifestBuilder, OPEN_PACK, PageDraft};
+use crate::pages::{Kept, ManifestBuilder, OPEN_PACK, PageDraft};
 
 #[cfg(test)]
 mod tests;
@@ -85,6 +85,9 @@ pub enum WriteError {
     /// Entries and bytes in one body.
     #[error("a body is written either as bytes or as entries; a defect of the caller")]
     Mixed,
+    /// A chunk without bytes, or with more than a chunk may have.
+    #[error("a chunk has 1 to {CHUNK_BYTES_MAX} bytes; a defect of the caller")]
+    Length,
     /// A pack can't be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -209,6 +212,49 @@ impl PackWriter {
         let body = self.body.as_mut().ok_or(WriteError::NoBody)?;
         body.first_chunk.get_or_insert(entry.id);
         body.manifest.push(entry);
+        let mut full = Vec::new();
+        self.store_pages(false, &mut full)?;
+        self.seal_if_full(&mut full)?;
+        Ok(full)
+    }
+
+    /// Begins the open body with what a shorter object leaves as it is: how an append makes a manifest
+    /// without reading all of the old one. Returns the packs that became full.
+    ///
+    /// # Errors
+    /// [`WriteError`]; the writer is then unusable.
+    pub fn keep(&mut self, kept: Kept) -> Result<Vec<SealedPack>, WriteError> {
+        let body = self.body.as_mut().ok_or(WriteError::NoBody)?;
+        if body.manifest.chunks() > 0 {
+            return Err(WriteError::Mixed);
+        }
+        kept.pages.into_iter().for_each(|(level, page)| body.manifest.keep(level, page));
+        let mut full = Vec::new();
+        for entry in kept.entries {
+            full.extend(self.push_entry(entry)?);
+        }
+        Ok(full)
+    }
+
+    /// Appends `bytes` to the open body as one chunk, wherever their content would be cut: what is left of
+    /// a chunk at the end of a copied range. Entries may come before and behind. Returns the packs that
+    /// became full.
+    ///
+    /// # Errors
+    /// [`WriteError`], of which [`WriteError::Length`] leaves the writer as it was.
+    pub fn push_chunk(&mut self, bytes: &[u8]) -> Result<Vec<SealedPack>, WriteError> {
+        if bytes.is_empty() || bytes.len() > CHUNK_BYTES_MAX {
+            return Err(WriteError::Length);
+        }
+        if self.body.is_none() {
+            return Err(WriteError::NoBody);
+        }
+        if self.buffer.len() > self.cut {
+            return Err(WriteError::Mixed);
+        }
+        self.make_room(bytes.len());
+        self.buffer.extend_from_slice(bytes);
+        self.close_chunk(bytes.len())?;
         let mut full = Vec::new();
         self.store_pages(false, &mut full)?;
         self.seal_if_full(&mut full)?;

@@ -21,6 +21,8 @@
 //! | 31 | upload, part number | part |
 //! | 32 | upload | result of a completed upload |
 //! | 33 | completion time, upload | index of 32 by age |
+//! | 34 | bucket, token | result of a rename that a client's token names |
+//! | 35 | time, bucket, token | index of 34 by age |
 //! | 40 | PG, pack, owner | reference |
 //! | 41 | pack | pack row |
 //! | 42 | owner, pack | pack of an owner whose inline manifest does not name it |
@@ -62,6 +64,10 @@ pub enum Tag {
     Completed = 0x32,
     /// Completed uploads by age.
     CompletedAt = 0x33,
+    /// Results of renames by their clients' tokens.
+    Renamed = 0x34,
+    /// Those by age.
+    RenamedAt = 0x35,
     /// References.
     Reference = 0x40,
     /// Pack rows.
@@ -256,6 +262,22 @@ pub fn completed_at(time: u64, upload: UploadId) -> Vec<u8> {
 pub fn split_completed_at(row_key: &[u8]) -> Option<(u64, UploadId)> {
     let (time, upload) = row_key.get(1..)?.split_at_checked(8)?;
     Some((u64::from_be_bytes(time.try_into().ok()?), UploadId::from_bytes(upload.try_into().ok()?)))
+}
+
+/// Result of a rename.
+pub fn renamed(bucket: BucketId, token: &[u8; 32]) -> Vec<u8> {
+    key(Tag::Renamed, &[&bucket.0.to_be_bytes(), token])
+}
+
+/// Index of results of renames by age.
+pub fn renamed_at(time: u64, bucket: BucketId, token: &[u8; 32]) -> Vec<u8> {
+    key(Tag::RenamedAt, &[&time.to_be_bytes(), &bucket.0.to_be_bytes(), token])
+}
+
+/// Time, and key of the result, of a key of [`renamed_at`].
+pub fn split_renamed_at(row_key: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let (time, named) = row_key.get(1..)?.split_at_checked(8)?;
+    Some((u64::from_be_bytes(time.try_into().ok()?), key(Tag::Renamed, &[named])))
 }
 
 /// Reference.

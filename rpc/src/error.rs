@@ -63,6 +63,10 @@ pub enum Code {
     Forgotten = 35,
     /// Part parts of a command changed in flight: generation of an upload or part differs.
     StaleUpload = 36,
+    /// The version that a command was planned with is not the current one any more: read it, then repeat.
+    StaleVersion = 37,
+    /// A client's token came with another request than before.
+    TokenReused = 38,
     /// The drive has no such pack (or generation, or shard).
     NoSuchPack = 50,
     /// The drive is not served by this node.
@@ -87,13 +91,15 @@ impl Code {
         match self {
             Self::Internal => Kind::Internal,
             Self::DeadlineExceeded | Self::Unreachable | Self::NotLeader | Self::DriveFailed => Kind::Unavailable,
-            Self::Malformed | Self::InvalidPart | Self::PartTooSmall | Self::NoObjectLock => Kind::Invalid,
+            Self::Malformed | Self::InvalidPart | Self::PartTooSmall | Self::NoObjectLock | Self::TokenReused => {
+                Kind::Invalid
+            }
             Self::NoSuchBucket | Self::NoSuchKey | Self::NoSuchVersion | Self::NoSuchUpload => Kind::NotFound,
             Self::NoSuchPack | Self::NoSuchDrive | Self::DeleteMarker => Kind::NotFound,
             Self::BucketAlreadyOwned | Self::BucketExists | Self::BucketNotEmpty | Self::BucketState => Kind::Conflict,
             Self::PreconditionFailed | Self::PreconditionNoKey | Self::SweepRefused => Kind::Precondition,
             Self::Fenced | Self::NoLease | Self::StaleConfig | Self::StaleRange | Self::StalePg => Kind::Stale,
-            Self::Forgotten | Self::StaleUpload => Kind::Conflict,
+            Self::Forgotten | Self::StaleUpload | Self::StaleVersion => Kind::Conflict,
             Self::DriveFull | Self::Busy => Kind::Full,
             Self::ShardCorrupt => Kind::Corrupt,
             Self::Forbidden | Self::Locked => Kind::Denied,

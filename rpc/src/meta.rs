@@ -1,11 +1,13 @@
 //! Requests to the metadata service: linearizable reads, and commands that go through raft.
 
 mod changes;
+mod moves;
 mod nodes;
 mod status;
 mod writes;
 
 pub use changes::{ChangeVersion, Changed, NewRetention, VersionChange};
+pub use moves::{AppendVersion, Expected, RenameKey, RenameToken};
 pub use nodes::{Heartbeat, Liveness, NewNode, TokenRow};
 pub use status::MetaStatus;
 pub use writes::{Committed, CompleteUpload, Contents, DeleteItem, Deleted, PutVersion, WriteGuard};
@@ -425,6 +427,10 @@ pub enum Command {
     },
     /// Change a version in place.
     ChangeVersion(Box<ChangeVersion>),
+    /// Make a version visible that continues the current one, in a bucket that keeps no versions.
+    AppendVersion(Box<AppendVersion>),
+    /// Move the current version of a key to another key, in a bucket that keeps no versions.
+    RenameKey(Box<RenameKey>),
 }
 
 /// A lease as granted or renewed.
@@ -491,7 +497,7 @@ pub enum MetaReply {
         /// Current epoch.
         epoch: Epoch,
     },
-    /// To `PutVersion` and `CompleteUpload`.
+    /// To `PutVersion`, `CompleteUpload`, `AppendVersion` and `RenameKey`.
     Committed(Committed),
     /// To `Delete`, in the order asked.
     Deleted(Vec<Deleted>),

@@ -195,6 +195,15 @@ pub struct PutRequest {
     pub origin: Origin,
 }
 
+/// Append to an object. No bytes of it move.
+#[derive(Debug)]
+pub struct AppendRequest {
+    /// The body, and where it goes. Its precondition is one on the object as it was before.
+    pub put: PutRequest,
+    /// Bytes that the object must have; 0 also makes one that does not exist.
+    pub offset: u64,
+}
+
 /// Make a copy of one object. No bytes move.
 #[derive(Clone, Debug)]
 pub struct CopyRequest {
@@ -204,14 +213,37 @@ pub struct CopyRequest {
     pub bucket: String,
     /// Key of the copy, 1 to 1,024 bytes.
     pub key: String,
-    /// Headers of the copy; `None` keeps the source's.
+    /// Headers of the copy; `None` keeps the source's, but for the redirect.
     pub headers: Option<StoredHeaders>,
+    /// Website redirect of a copy that keeps the source's headers: a redirect belongs to its key.
+    pub website_redirect: Option<String>,
+    /// A checksum of all bytes that the copy must have; `None` keeps the source's.
+    pub checksum: Option<ChecksumAlgorithm>,
     /// Tags of the copy; `None` keeps the source's.
     pub tags: Option<Tags>,
     /// Retention and legal hold of the copy. It has none of its source's.
     pub lock: Lock,
     /// Decided at the commit, on the copy's key.
     pub precondition: Precondition,
+    /// Who asks.
+    pub origin: Origin,
+}
+
+/// Give an object another key of its bucket. No bytes move.
+#[derive(Clone, Debug)]
+pub struct RenameRequest {
+    /// Bucket name.
+    pub bucket: String,
+    /// The key that goes.
+    pub source: String,
+    /// The key that comes; what it holds is replaced.
+    pub destination: String,
+    /// Conditions on the source.
+    pub source_conditions: ReadConditions,
+    /// Conditions on what the destination holds.
+    pub destination_conditions: ReadConditions,
+    /// Makes the same request, asked again within a day, succeed without doing anything.
+    pub token: Option<String>,
     /// Who asks.
     pub origin: Origin,
 }
@@ -408,6 +440,30 @@ pub struct PartRequest {
     pub body: BodyRequest,
     /// Who asks.
     pub origin: Origin,
+}
+
+/// Make a part of an object, or of a range of one.
+#[derive(Clone, Debug)]
+pub struct PartCopyRequest {
+    /// The upload.
+    pub upload: UploadRef,
+    /// 1 to 10,000.
+    pub number: u16,
+    /// What is copied, and conditions on it. Its range must be `None`.
+    pub source: GetRequest,
+    /// First and last byte, both inside the source; `None` is all of it.
+    pub range: Option<(u64, u64)>,
+    /// Who asks.
+    pub origin: Origin,
+}
+
+/// Answer to the copy of a part.
+#[derive(Clone, Debug)]
+pub struct PartCopyReply {
+    /// The part as committed.
+    pub part: Part,
+    /// The version that was copied.
+    pub source: Box<Version>,
 }
 
 /// One part as Complete lists it.

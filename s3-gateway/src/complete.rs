@@ -12,7 +12,6 @@ use futures::StreamExt;
 use futures::future::try_join_all;
 use md5::{Digest as _, Md5};
 use stele_chunker::pack::{BodyManifest, BodyTag};
-use stele_chunker::pages::{Located, ManifestWalk, Step as WalkStep};
 use stele_chunker::stream::{EndedBody, PackTarget, PackWriter};
 use stele_chunker::tree::{empty_object_root, object_root};
 use stele_rpc::meta::{Command, Committed, CompleteUpload, Contents, PutVersion, WriteGuard};
@@ -28,13 +27,14 @@ use stele_types::seam::random_bytes;
 use crate::api::{CompleteRequest, ListedPart, UploadRef};
 use crate::digests::{checksum_of, combine};
 use crate::error::{DigestKind, GatewayError};
-use crate::fetch::{FetchError, RowBook, fetch_chunk};
+use crate::fetch::{FetchError, RowBook};
 use crate::gateway::Gateway;
 use crate::lease::WriteStart;
 use crate::list::list_parts;
 use crate::packer::writer_failed;
 use crate::put::{VersionIds, begin, commit_with, new_owner};
 use crate::store::{StoredPack, store_pack};
+use crate::walk::walk;
 
 /// Parts whose manifest pages are read side by side.
 const PARTS_AHEAD: usize = 16;
@@ -109,7 +109,8 @@ async fn earlier_result(
     commit_with(gw, &request.upload.bucket, start, request.origin.clone(), make).await
 }
 
-fn no_attributes() -> Attributes {
+/// Attributes of nothing, to be filled in.
+pub(crate) fn no_attributes() -> Attributes {
     Attributes {
         len: 0,
         etag: ETag { md5: 0, parts: 0 },
@@ -234,10 +235,12 @@ fn object_checksum(
     Ok(Some(Checksum { algorithm, kind, value }))
 }
 
-struct Joined {
-    root: ObjectRoot,
-    manifest: Manifest,
-    packs: Vec<PackRow>,
+/// A manifest whose pages are stored.
+pub(crate) struct Joined {
+    pub(crate) root: ObjectRoot,
+    pub(crate) manifest: Manifest,
+    /// Packs that were stored for it.
+    pub(crate) packs: Vec<PackRow>,
 }
 
 async fn join_manifests(gw: &Arc<Gateway>, epoch: Epoch, parts: &[Part]) -> Result<Joined, GatewayError> {
@@ -263,7 +266,15 @@ async fn join_manifests(gw: &Arc<Gateway>, epoch: Epoch, parts: &[Part]) -> Resu
     joined(ended, manifests.pop(), &stored)
 }
 
-fn joined(ended: EndedBody, manifest: Option<BodyManifest>, stored: &[StoredPack]) -> Result<Joined, GatewayError> {
+/// Joins what a writer says of a body made of entries with the packs that were stored for it.
+///
+/// # Errors
+/// `Internal` if a pack that the manifest needs is not among them.
+pub(crate) fn joined(
+    ended: EndedBody,
+    manifest: Option<BodyManifest>,
+    stored: &[StoredPack],
+) -> Result<Joined, GatewayError> {
     let missing = || GatewayError::Internal { what: "the joined manifest is not complete".into() };
     let manifest = manifest.or(ended.manifest).ok_or_else(missing)?;
     let row = |pack: &PackId| stored.iter().map(StoredPack::row).find(|row| row.pack == *pack).cloned();
@@ -273,25 +284,15 @@ fn joined(ended: EndedBody, manifest: Option<BodyManifest>, stored: &[StoredPack
 
 /// All chunks of a part.
 async fn entries_of(gw: &Gateway, manifest: &Manifest) -> Result<Vec<ChunkEntry>, GatewayError> {
-    let damaged = |what: String| GatewayError::Corrupt { what: format!("manifest of a part: {what}") };
     let root = match manifest {
         Manifest::Inline(entries) => return Ok(entries.clone()),
         Manifest::Paged { root, .. } => object_root(root.bytes, root.chunks, &root.top),
     };
-    let mut walk = ManifestWalk::new(&root, manifest, 0..manifest.total_len()).map_err(|e| damaged(e.to_string()))?;
-    let rows = RowBook::default();
-    let mut entries = Vec::new();
-    loop {
-        match walk.next_step() {
-            WalkStep::Done => return Ok(entries),
-            WalkStep::Chunk(Located { item, .. }) => entries.push(item),
-            WalkStep::NeedPage(page) => {
-                let bytes = fetch_chunk(gw, &rows, &page).await.map_err(|error| match error {
-                    FetchError::PackGone(pack) => damaged(format!("pack {pack} is gone")),
-                    FetchError::Failed(error) => error,
-                })?;
-                walk.page(&bytes.concat()).map_err(|e| damaged(e.to_string()))?;
-            }
+    match walk(gw, &RowBook::default(), &root, manifest, 0..manifest.total_len()).await {
+        Ok(walked) => Ok(walked.chunks.into_iter().map(|chunk| chunk.item).collect()),
+        Err(FetchError::Failed(error)) => Err(error),
+        Err(FetchError::PackGone(pack)) => {
+            Err(GatewayError::Corrupt { what: format!("manifest of a part: pack {pack} is gone") })
         }
     }
 }

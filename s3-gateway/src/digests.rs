@@ -152,6 +152,16 @@ impl DigestValues {
         self.checksums.iter().find(|(a, _)| *a == algorithm).map(|(_, value)| value)
     }
 
+    /// Every checksum that was computed, as one of the whole body.
+    pub(crate) fn all(&self) -> Vec<Checksum> {
+        let full = |(algorithm, value): &(ChecksumAlgorithm, Bytes)| Checksum {
+            algorithm: *algorithm,
+            kind: ChecksumType::FullObject,
+            value: value.clone(),
+        };
+        self.checksums.iter().map(full).collect()
+    }
+
     /// P7: compares every expected digest. Returns the checksums to store.
     ///
     /// # Errors

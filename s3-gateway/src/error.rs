@@ -238,6 +238,31 @@ pub enum GatewayError {
         /// What is wrong, and what would be right.
         what: String,
     },
+    /// 400 InvalidWriteOffset: an append begins where the object ends.
+    #[error("the write offset is {offset}; the object has {len} bytes")]
+    InvalidWriteOffset {
+        /// What was asked for.
+        offset: u64,
+        /// Bytes of the object; 0 if there is none.
+        len: u64,
+    },
+    /// 400 TooManyParts: every append makes a part.
+    #[error("the object has {parts} parts, and no object has more than {max}; make one of fewer parts of it")]
+    TooManyParts {
+        /// It has these.
+        parts: usize,
+        /// Limit.
+        max: usize,
+    },
+    /// 400 IdempotencyParameterMismatch.
+    #[error("this client token named another request")]
+    TokenReused,
+    /// 400 InvalidRequest: each argument is fine, together they ask for what can't be.
+    #[error("{what}")]
+    InvalidRequest {
+        /// What is wrong, and what would be right.
+        what: String,
+    },
     /// 503 SlowDown: the memory budget or a queue is full.
     #[error("busy: {what}; slow down and retry")]
     SlowDown {
@@ -306,6 +331,8 @@ impl GatewayError {
             Self::BodyStalled { .. } => Kind::Unavailable,
             Self::BodyTooLong { .. } | Self::EntityTooLarge { .. } | Self::KeyTooLong { .. } => Kind::Invalid,
             Self::MetadataTooLarge { .. } | Self::InvalidArgument { .. } | Self::BodyFailed(_) => Kind::Invalid,
+            Self::InvalidRequest { .. } | Self::InvalidWriteOffset { .. } => Kind::Invalid,
+            Self::TooManyParts { .. } | Self::TokenReused => Kind::Invalid,
             Self::SlowDown { .. } | Self::StoreFull { .. } => Kind::Full,
             Self::DrivesMissing { .. } | Self::Unavailable { .. } => Kind::Unavailable,
             Self::BucketAlreadyOwned | Self::BucketExists | Self::BucketNotEmpty => Kind::Conflict,
@@ -344,7 +371,10 @@ impl GatewayError {
             }
             // The lease was lost in the middle of a write: the client's retry begins anew.
             Code::Fenced | Code::NoLease => Self::Unavailable { what: format!("write fenced: {}", error.detail) },
-            Code::StaleConfig | Code::StaleRange | Code::StaleUpload => Self::Conflict { what: what() },
+            Code::StaleConfig | Code::StaleRange | Code::StaleUpload | Code::StaleVersion => {
+                Self::Conflict { what: what() }
+            }
+            Code::TokenReused => Self::TokenReused,
             Code::Internal
             | Code::StalePg
             | Code::Forgotten

@@ -99,7 +99,7 @@ impl RowBook {
         }
     }
 
-    async fn row(&self, gw: &Gateway, pack: PackId) -> Result<PackRow, FetchError> {
+    pub(crate) async fn row(&self, gw: &Gateway, pack: PackId) -> Result<PackRow, FetchError> {
         if let Some(row) = self.get(&pack) {
             return Ok(row);
         }

@@ -210,18 +210,18 @@ fn lost() -> GatewayError {
 }
 
 /// MD5 and checksums.
-struct DigestLane {
+pub(crate) struct DigestLane {
     lane: Lane<Digests>,
     pending: Vec<Bytes>,
     pending_bytes: usize,
 }
 
 impl DigestLane {
-    fn new(wanted: &[ChecksumAlgorithm]) -> Self {
+    pub(crate) fn new(wanted: &[ChecksumAlgorithm]) -> Self {
         Self { lane: Lane::new(Digests::new(wanted)), pending: Vec::new(), pending_bytes: 0 }
     }
 
-    async fn push(&mut self, gw: &Gateway, frame: Bytes) -> Result<(), GatewayError> {
+    pub(crate) async fn push(&mut self, gw: &Gateway, frame: Bytes) -> Result<(), GatewayError> {
         self.pending_bytes += frame.len();
         self.pending.push(frame);
         if self.pending_bytes >= LANE_BYTES { self.flush(gw).await } else { Ok(()) }
@@ -234,7 +234,7 @@ impl DigestLane {
         self.lane.start(&gw.cpu, bytes, work).await
     }
 
-    async fn finish(mut self, gw: &Gateway) -> Result<DigestValues, GatewayError> {
+    pub(crate) async fn finish(mut self, gw: &Gateway) -> Result<DigestValues, GatewayError> {
         self.flush(gw).await?;
         Ok(self.lane.finish().await?.finish())
     }

@@ -7,9 +7,11 @@
 //! | [`gateway`] | [`gateway::Gateway`]: what all flows share |
 //! | [`put`] | PUT, steps P1 to P9 |
 //! | [`get`] | GET and HEAD, steps G1 to G7 |
+//! | [`append`] | PUT at the end of an object |
 //! | [`copy`] | CopyObject: the manifest, never the bytes |
 //! | [`delete`], [`bucket`], [`list`] | the thin operations |
 //! | [`multipart`] | uploads of parts |
+//! | [`rename`] | another key for an object |
 //! | [`fuzzing`] | entry point of a fuzz target |
 //! | [`http`], [`s3`] | the edge: HTTP server, S3 operations, errors
 //!
@@ -18,6 +20,7 @@
 //! cluster and in the simulator.
 
 pub mod api;
+pub mod append;
 pub mod bucket;
 pub mod copy;
 pub mod delete;
@@ -30,6 +33,7 @@ pub mod list;
 pub mod lock;
 pub mod multipart;
 pub mod put;
+pub mod rename;
 pub mod s3;
 pub mod tags;
 
@@ -47,9 +51,13 @@ mod map;
 mod metrics;
 mod nodes;
 mod packer;
+mod part_copy;
+mod protect;
 mod rebuild;
+mod redigest;
 mod store;
 mod task;
+mod walk;
 
 #[cfg(test)]
 mod tests;

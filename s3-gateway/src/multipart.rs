@@ -8,6 +8,7 @@ use stele_rpc::meta::{Command, MetaReply, MetaRequest, Origin};
 use stele_types::ids::UploadId;
 use stele_types::limits::PART_NUMBER_MAX;
 use stele_types::object::{ChecksumAlgorithm, ChecksumType, Part, Upload};
+use stele_types::pack::PackRow;
 use stele_types::seam::random_bytes;
 use tracing::Instrument;
 
@@ -15,10 +16,12 @@ use crate::api::{CreateUploadRequest, PartRequest, UploadRef};
 use crate::bucket::{guard_of, range_of, with_bucket};
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
+use crate::lease::WriteStart;
 use crate::metrics::Step;
 use crate::put::{Checked, admit, begin, check, check_headers, check_key, new_owner, plan, store};
 
 pub use crate::complete::complete_upload;
+pub use crate::part_copy::copy_part;
 
 /// Begins an upload.
 ///
@@ -75,10 +78,7 @@ fn check_checksum_choice(algorithm: ChecksumAlgorithm, kind: ChecksumType) -> Re
 /// As [`crate::put::put_object`].
 pub async fn upload_part(gw: &Arc<Gateway>, request: PartRequest) -> Result<Part, GatewayError> {
     let PartRequest { upload: at, number, mut body, origin } = request;
-    if number == 0 || number > PART_NUMBER_MAX {
-        let what = format!("part number {number}; it must be between 1 and {PART_NUMBER_MAX}");
-        return Err(GatewayError::InvalidArgument { what });
-    }
+    check_part_number(number)?;
     let upload = upload_row(gw, &at).await?;
     if let Some((algorithm, _)) = upload.checksum {
         body.compute.push(algorithm);
@@ -91,6 +91,17 @@ pub async fn upload_part(gw: &Arc<Gateway>, request: PartRequest) -> Result<Part
     let len = body.len();
     let (manifest, packs, _under_way) = body.into_contents();
     let part = Part { number, generation: 0, modified: 0, len, etag, checksums, owner: new_owner(gw), manifest };
+    commit_part(gw, &start, &at, (part, packs), &origin).await // P8
+}
+
+/// P8 of a part: its row, with its references.
+pub(crate) async fn commit_part(
+    gw: &Gateway,
+    start: &WriteStart,
+    at: &UploadRef,
+    (part, packs): (Part, Vec<PackRow>),
+    origin: &Origin,
+) -> Result<Part, GatewayError> {
     let _timer = gw.metrics.time(Step::P8Commit);
     let committed = with_bucket(gw, &at.bucket, |row| {
         let command = Command::PutPart {
@@ -108,10 +119,20 @@ pub async fn upload_part(gw: &Arc<Gateway>, request: PartRequest) -> Result<Part
             }
         }
     });
-    committed.instrument(tracing::debug_span!("put.p8_commit")).await // P8
+    committed.instrument(tracing::debug_span!("put.p8_commit")).await
 }
 
-async fn upload_row(gw: &Gateway, at: &UploadRef) -> Result<Upload, GatewayError> {
+/// A number that a part may have.
+pub(crate) fn check_part_number(number: u16) -> Result<(), GatewayError> {
+    if number == 0 || number > PART_NUMBER_MAX {
+        let what = format!("part number {number}; it must be between 1 and {PART_NUMBER_MAX}");
+        return Err(GatewayError::InvalidArgument { what });
+    }
+    Ok(())
+}
+
+/// The upload as it was created.
+pub(crate) async fn upload_row(gw: &Gateway, at: &UploadRef) -> Result<Upload, GatewayError> {
     with_bucket(gw, &at.bucket, |row| {
         let request = MetaRequest::Parts {
             range: range_of(&row),

@@ -151,6 +151,20 @@ pub(crate) fn check(gw: &Gateway, stored: Stored, expectation: Expectation) -> R
     Ok(Checked { body: stored.body, etag, checksums })
 }
 
+/// Attributes of an object with this body.
+pub(crate) fn attributes_of(checked: &Checked, headers: StoredHeaders, tags: Tags) -> Attributes {
+    Attributes {
+        len: checked.body.len(),
+        etag: checked.etag,
+        root: checked.body.root(),
+        body_hash: Some(checked.body.body_hash()),
+        checksums: checked.checksums.clone(),
+        headers: Box::new(headers),
+        part_lens: Vec::new(),
+        tags,
+    }
+}
+
 struct CommitTarget {
     bucket: String,
     key: String,
@@ -169,16 +183,7 @@ async fn commit(
     checked: Checked,
 ) -> Result<Committed, GatewayError> {
     let CommitTarget { bucket, key, headers, tags, lock, precondition, origin } = target;
-    let attributes = Attributes {
-        len: checked.body.len(),
-        etag: checked.etag,
-        root: checked.body.root(),
-        body_hash: Some(checked.body.body_hash()),
-        checksums: checked.checksums,
-        headers: Box::new(headers),
-        part_lens: Vec::new(),
-        tags,
-    };
+    let attributes = attributes_of(&checked, headers, tags);
     let (manifest, packs, _under_way) = checked.body.into_contents();
     let ids = VersionIds::draw(gw);
     let contents = stele_rpc::meta::Contents { owner: new_owner(gw), manifest, packs };

@@ -45,11 +45,15 @@ pub enum Kind {
     PutIfAbsent,
     /// PUT with If-Match.
     PutIfMatch,
+    /// Append, with If-Match.
+    Append,
+    /// Rename, with If-Match on the source.
+    Rename,
 }
 
 impl Kind {
     /// All, in the order of [`Workload::weights`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Put,
         Self::Get,
         Self::GetRange,
@@ -59,6 +63,8 @@ impl Kind {
         Self::List,
         Self::PutIfAbsent,
         Self::PutIfMatch,
+        Self::Append,
+        Self::Rename,
     ];
 }
 
@@ -106,6 +112,8 @@ impl Client {
                 Kind::Put => self.put(&gateway, key, Precondition::None).await,
                 Kind::PutIfAbsent => self.put(&gateway, key, Precondition::Absent).await,
                 Kind::PutIfMatch => self.put_if_match(&gateway, key).await,
+                Kind::Append => self.append(&gateway).await,
+                Kind::Rename => self.rename(&gateway, key).await,
                 Kind::Get => self.get(&gateway, key, None).await,
                 Kind::GetRange => {
                     let range = self.draw_range();
@@ -317,6 +325,9 @@ pub(crate) fn had_no_effect(error: &GatewayError) -> bool {
             | GatewayError::StoreFull { .. }
             | GatewayError::NoSuchUpload
             | GatewayError::InvalidPart { .. }
+            | GatewayError::InvalidWriteOffset { .. }
+            | GatewayError::NoSuchKey { .. }
+            | GatewayError::InvalidRequest { .. }
     )
 }
 

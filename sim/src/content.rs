@@ -30,6 +30,8 @@ pub struct Values {
 #[derive(Debug, Default)]
 struct Known {
     shapes: Vec<Shape>,
+    /// What a value that was appended to begins with.
+    bases: BTreeMap<ValueId, ValueId>,
     by_etag: BTreeMap<String, ValueId>,
 }
 
@@ -64,6 +66,17 @@ impl Values {
         (id, pieces, etag)
     }
 
+    /// A new value that begins with all of `base`, whose ETag and length are these: its last piece and its ETag.
+    pub fn appended(&self, base: (ValueId, ETag), len: u64) -> (ValueId, Bytes, ETag) {
+        let id = self.add(Shape(vec![len]));
+        let bytes = self.piece(id, 0, len);
+        let both = [base.1.md5.to_be_bytes(), md5(&bytes).to_be_bytes()].concat();
+        let etag = ETag { md5: md5(&both), parts: base.1.parts.max(1) + 1 };
+        self.locked().bases.insert(id, base.0);
+        self.note(id, &etag);
+        (id, bytes, etag)
+    }
+
     /// The value with this ETag; `None` if nobody ever wrote it.
     pub fn by_etag(&self, etag: &str) -> Option<ValueId> {
         self.locked().by_etag.get(etag).copied()
@@ -76,8 +89,11 @@ impl Values {
 
     /// All bytes of a value.
     pub fn bytes(&self, id: ValueId) -> Bytes {
-        let shape = self.locked().shapes.get(id.0 as usize).cloned();
-        let mut out = Vec::new();
+        let (shape, base) = {
+            let known = self.locked();
+            (known.shapes.get(id.0 as usize).cloned(), known.bases.get(&id).copied())
+        };
+        let mut out = base.map(|base| self.bytes(base).to_vec()).unwrap_or_default();
         for (i, len) in shape.map(|s| s.0).unwrap_or_default().into_iter().enumerate() {
             out.extend_from_slice(&self.piece(id, i, len));
         }

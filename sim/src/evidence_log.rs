@@ -41,6 +41,8 @@ struct KeyLog {
 struct Replay {
     keys: BTreeMap<String, KeyLog>,
     created: BTreeMap<String, LogIndex>,
+    /// The last removal by a delete, and its ETag.
+    removed: Option<(LogIndex, String)>,
     by_index: BTreeMap<LogIndex, (Event, String, VersionId)>,
     times: Vec<UnixMillis>,
     wrong: Vec<String>,
@@ -153,7 +155,12 @@ impl Replay {
                     self.wrong.push(format!("record {index} creates {:?} over {old} without its removal", record.key));
                 }
                 key.current = Some((record.version, etag.clone()));
-                if let Some(first) = self.created.insert(etag.clone(), index) {
+                // A rename removes a value at one key and creates it at another, in records that follow each other.
+                let renamed = self
+                    .removed
+                    .take()
+                    .is_some_and(|removed| removed == (LogIndex(index.0.wrapping_sub(1)), etag.clone()));
+                if let Some(first) = self.created.insert(etag.clone(), index).filter(|_| !renamed) {
                     self.wrong.push(format!(
                         "the value {etag} of {:?} was created twice: records {first} and {index}",
                         record.key
@@ -161,6 +168,7 @@ impl Replay {
                 }
             }
             Event::Delete | Event::Overwrite => {
+                self.removed = (record.event == Event::Delete).then_some((index, etag));
                 if key.current.take().is_none_or(|(current, _)| current != record.version) {
                     self.wrong.push(format!(
                         "record {index} removes {} of {:?}, which is not there",

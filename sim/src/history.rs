@@ -26,6 +26,8 @@ pub enum Effect {
         /// Value it has now.
         new: ValueId,
     },
+    /// If-Match held, and the key now has no value: it was renamed.
+    DeleteIfMatch(ValueId),
     /// If-None-Match: * was refused: there was a value.
     RefusedPresent,
     /// If-Match was refused: there was another value or none.

@@ -29,6 +29,7 @@ pub mod findings;
 pub mod history;
 mod keeper;
 pub mod linear;
+mod moves;
 mod names;
 pub mod net;
 pub mod oracle;

@@ -48,7 +48,7 @@ fn relevant(ops: &[Op]) -> Vec<Op> {
     let seen = |id: ValueId| {
         ops.iter().filter(|op| op.certain).any(|op| match op.effect {
             Effect::Read(value) => value == Some(id),
-            Effect::WriteIfMatch { seen, .. } => seen == id,
+            Effect::WriteIfMatch { seen, .. } | Effect::DeleteIfMatch(seen) => seen == id,
             _ => false,
         })
     };
@@ -60,7 +60,7 @@ fn relevant(ops: &[Op]) -> Vec<Op> {
                 || match op.effect {
                     Effect::Write(id) | Effect::WriteIfAbsent(id) => refusals || seen(id),
                     Effect::WriteIfMatch { new, .. } => refusals || seen(new),
-                    Effect::Delete => true,
+                    Effect::Delete | Effect::DeleteIfMatch(_) => true,
                     Effect::Read(_) | Effect::RefusedPresent | Effect::RefusedMatch(_) => false,
                 }
         })
@@ -158,6 +158,7 @@ fn apply(effect: Effect, state: State) -> Option<State> {
         Effect::Read(value) => (value == state).then_some(state),
         Effect::WriteIfAbsent(id) => state.is_none().then_some(Some(id)),
         Effect::WriteIfMatch { seen, new } => (state == Some(seen)).then_some(Some(new)),
+        Effect::DeleteIfMatch(seen) => (state == Some(seen)).then_some(None),
         Effect::RefusedPresent => state.is_some().then_some(state),
         Effect::RefusedMatch(seen) => (state != Some(seen)).then_some(state),
     }

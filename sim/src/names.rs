@@ -61,6 +61,8 @@ fn command_name(command: &Command) -> &'static str {
         Command::CompleteUpload(_) => "CompleteUpload",
         Command::AbortUpload { .. } => "AbortUpload",
         Command::ChangeVersion(_) => "ChangeVersion",
+        Command::AppendVersion(_) => "AppendVersion",
+        Command::RenameKey(_) => "RenameKey",
     }
 }
 

@@ -91,7 +91,7 @@ pub struct Workload {
     /// Values of several MiB that the whole run may write.
     pub large_values: u32,
     /// Weights of operations, in the order of [`crate::client::Kind::ALL`].
-    pub weights: [u32; 9],
+    pub weights: [u32; 11],
 }
 
 /// Everything that a seed decides.
@@ -207,7 +207,7 @@ impl Plan {
     }
 
     fn workload(rng: &SimRng) -> Workload {
-        let mut weights = [30, 25, 8, 8, 14, 4, 12, 6, 6];
+        let mut weights = [30, 25, 8, 8, 14, 4, 12, 6, 6, 6, 6];
         for weight in &mut weights {
             *weight = u32::try_from(rng.below(u64::from(*weight) * 2)).unwrap_or(1);
         }

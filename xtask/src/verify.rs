@@ -69,6 +69,10 @@ fn after_build(steps: &mut Steps, extent: Extent) {
         let count = if extent == Extent::Full { "10000" } else { "1500" };
         with_clients("loadtest/acceptance/space.py", &["--operations".into(), count.into()])
     });
+    steps.run("objects of many copied parts", || {
+        let count = if extent == Extent::Full { "10000" } else { "1200" };
+        with_clients("loadtest/acceptance/parts.py", &["--parts".into(), count.into()])
+    });
     steps.run("nothing is answered before it is synced", || match tools::missing_strace() {
         Some(missing) => Ok(Outcome::Lacks(missing)),
         None => with_clients("loadtest/acceptance/durability.py", &[]),

@@ -32,7 +32,7 @@ pub enum ManifestError {
 }
 
 /// Chunks below a full page at a level; 0 for a level no object reaches.
-fn full_page(level: u8) -> u64 {
+pub(super) fn full_page(level: u8) -> u64 {
     (MANIFEST_PAGE_ENTRIES as u64).checked_pow(u32::from(level) + 1).unwrap_or(0)
 }
 

@@ -6,7 +6,7 @@ use stele_types::manifest::{Manifest, Page, decode_page};
 use stele_types::pack::{chunk_list_of, decode_chunk_list_of};
 
 use super::*;
-use crate::pages::{ManifestWalk, Step, verify_manifest};
+use crate::pages::{Growth, ManifestWalk, Step, verify_manifest};
 use crate::testing::noise;
 use crate::tree::{Leaf, top_of};
 
@@ -375,5 +375,110 @@ proptest! {
             let (from, to) = (size / 3, size - size / 5);
             prop_assert!(store.read(&ended.root, &manifest, from as u64..to as u64) == body[from..to]);
         }
+    }
+}
+
+fn taken_manifest(store: &mut Store, ended: &EndedBody) -> Manifest {
+    let made = manifest(store, ended);
+    store.manifests.remove(&ended.body);
+    made
+}
+
+/// A range of one body as the contents of another: whole chunks by reference, the ends anew.
+#[test]
+fn chunks_of_our_own_and_entries_of_older_packs_make_one_body() {
+    let mut store = Store::default();
+    let source = noise(5, 40 * MIB);
+    let mut first = writer(16 * MIB);
+    let ended = put(&mut first, &mut store, 1, &source, MIB);
+    store.take(first.seal().unwrap());
+    let (root, manifest) = (ended.root, manifest(&store, &ended));
+    for (from, to) in [(1, 40 * MIB as u64), (5 * MIB as u64 + 7, 30 * MIB as u64), (9, 10)] {
+        let mut walk = ManifestWalk::new(&root, &manifest, from..to).unwrap();
+        let mut copy = PackWriter::new([9; 32], PackTarget::new(16 * MIB));
+        copy.begin_body(BodyTag(2), Epoch(2), Some(0)).unwrap();
+        loop {
+            match walk.next_step() {
+                Step::Done => break,
+                Step::NeedPage(entry) => walk.page(&store.bytes(&entry)).unwrap(),
+                Step::Chunk(located) => {
+                    let end = located.offset + u64::from(located.item.len);
+                    if from <= located.offset && end <= to {
+                        store.take(copy.push_entry(located.item).unwrap());
+                    } else {
+                        let bytes = store.bytes(&located.item);
+                        let skip = from.saturating_sub(located.offset) as usize;
+                        let stop = (end.min(to) - located.offset) as usize;
+                        store.take(copy.push_chunk(&bytes[skip..stop]).unwrap());
+                    }
+                }
+            }
+        }
+        let (ended, full) = copy.end_body().unwrap();
+        store.take(full);
+        store.take(copy.seal().unwrap());
+        assert_eq!(ended.len, to - from);
+        let made = taken_manifest(&mut store, &ended);
+        verify_manifest(&ended.root, &made).unwrap();
+        assert!(store.read(&ended.root, &made, 0..ended.len) == source[from as usize..to as usize]);
+    }
+}
+
+#[test]
+fn a_chunk_of_our_own_has_bytes_and_not_too_many() {
+    let mut writer = writer(16 * MIB);
+    assert_eq!(writer.push_chunk(&[1]).unwrap_err(), WriteError::NoBody);
+    writer.begin_body(BodyTag(1), Epoch(1), None).unwrap();
+    assert_eq!(writer.push_chunk(&[]).unwrap_err(), WriteError::Length);
+    assert_eq!(writer.push_chunk(&vec![0; CHUNK_BYTES_MAX + 1]).unwrap_err(), WriteError::Length);
+    writer.push_chunk(&[1]).unwrap();
+    writer.write(&[2]).unwrap();
+    assert_eq!(writer.push_chunk(&[3]).unwrap_err(), WriteError::Mixed);
+    let (ended, _) = writer.end_body().unwrap();
+    assert_eq!((ended.len, ended.chunks), (2, 2));
+}
+
+/// Grows a body of stored chunks step by step; at each step the manifest must be the one that a writer
+/// makes of all chunks at once, but for the packs of its pages.
+#[test]
+fn a_manifest_that_grows_is_that_of_the_whole_and_keeps_its_full_pages() {
+    let chunks: Vec<ChunkEntry> = (0..5000).map(stored_entry).collect();
+    let mut store = Store::default();
+    let mut manifest = Manifest::Inline(Vec::new());
+    let mut root = crate::tree::empty_object_root();
+    let mut done = 0;
+    for (step, more) in [0, 1, 1, 1, 1020, 1, 0, 1, 1023, 1500, 24, 428].into_iter().enumerate() {
+        let mut growth = Growth::new(&root, &manifest).unwrap();
+        while let Some(page) = growth.needs().cloned() {
+            assert!(growth.page(b"other bytes").is_err());
+            growth.page(&store.bytes(&page)).unwrap();
+        }
+        let kept = growth.finish().unwrap();
+        assert_eq!(kept.pages.len(), done / 1024, "step {step}");
+        let mut writer = PackWriter::new([step as u8; 32], PackTarget::MAX);
+        writer.begin_body(BodyTag(1), Epoch(1), Some(0)).unwrap();
+        store.take(writer.keep(kept).unwrap());
+        for chunk in &chunks[done..done + more] {
+            store.take(writer.push_entry(chunk.clone()).unwrap());
+        }
+        done += more;
+        let (ended, full) = writer.end_body().unwrap();
+        store.take(full);
+        store.take(writer.seal().unwrap());
+        manifest = taken_manifest(&mut store, &ended);
+        root = ended.root;
+        let leaves: Vec<Leaf> = chunks[..done].iter().map(|c| Leaf { id: c.id, len: u64::from(c.len) }).collect();
+        assert_eq!(root, top_of(&leaves).object_root(), "step {step}");
+        verify_manifest(&root, &manifest).unwrap();
+        let mut walk = ManifestWalk::new(&root, &manifest, 0..ended.len).unwrap();
+        let mut walked = Vec::new();
+        loop {
+            match walk.next_step() {
+                Step::Done => break,
+                Step::NeedPage(entry) => walk.page(&store.bytes(&entry)).unwrap(),
+                Step::Chunk(located) => walked.push(located.item),
+            }
+        }
+        assert!(walked == chunks[..done], "step {step}");
     }
 }

@@ -126,6 +126,8 @@ impl Batch<'_> {
                 self.abort_upload(data::UploadAt { guard, key, upload: *upload })
             }
             Command::ChangeVersion(change) => self.change_version(cx, change),
+            Command::AppendVersion(append) => self.append_version(cx, append),
+            Command::RenameKey(rename) => self.rename_key(cx, rename),
         }
     }
 }
@@ -155,7 +157,9 @@ fn needs_lease(command: &Command) -> bool {
         | Command::PutPart { .. }
         | Command::CompleteUpload(_)
         | Command::AbortUpload { .. }
-        | Command::ChangeVersion(_) => true,
+        | Command::ChangeVersion(_)
+        | Command::AppendVersion(_)
+        | Command::RenameKey(_) => true,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::testing::{LEASE_MS, Machine, create_upload, envelope, guard, range};
 
 mod lock;
 mod model;
+mod moves;
 mod nodes;
 mod tags;
 

@@ -83,7 +83,8 @@ fn owned_keys(method: &Method, object: bool) -> Option<&'static [&'static str]> 
         "website",
         "x-id",
     ];
-    const OBJECT_PUT: &[&str] = &["acl", "legal-hold", "partNumber", "retention", "tagging", "uploadId", "x-id"];
+    const OBJECT_PUT: &[&str] =
+        &["acl", "legal-hold", "partNumber", "renameObject", "retention", "tagging", "uploadId", "x-id"];
     const OBJECT_DELETE: &[&str] = &["tagging", "uploadId", "versionId", "x-id"];
     const BUCKET_POST: &[&str] = &["delete", "x-id"];
     const OBJECT_POST: &[&str] = &["restore", "select", "select-type", "uploadId", "uploads", "versionId", "x-id"];
@@ -149,7 +150,7 @@ fn check_signature_version(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal
 /// 411.
 pub fn check_length(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
     let sized = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
-    let copies = headers.contains_key("x-amz-copy-source");
+    let copies = headers.contains_key("x-amz-copy-source") || headers.contains_key("x-amz-rename-source");
     if method != Method::PUT || !addresses_object(uri.path()) || version >= Version::HTTP_2 || sized || copies {
         return Ok(());
     }

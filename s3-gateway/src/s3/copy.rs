@@ -2,17 +2,46 @@
 
 use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
+use stele_rpc::meta::VersionSelector;
 
-use super::checksums::set_checksums;
+use super::checksums::{by_name, set_checksums};
 use super::headers::{committed_evidence, stored_headers, timestamp};
 use super::lock::lock_headers;
-use super::objects::{checksum_type, version_selector};
-use super::unsupported::{refuse, refuse_unsupported};
+use super::objects::checksum_type;
+use super::unsupported::refuse_unsupported;
 use super::{S3Edge, conditions, fail, origin, tagging};
-use crate::api::{CopyRequest, GetRequest, ReadConditions};
+use crate::api::CopyRequest;
+
+/// What is copied, and the conditions on it, of a CopyObject or UploadPartCopy request.
+macro_rules! source_request {
+    ($req:expr) => {{
+        let header = $req.headers.get("x-amz-copy-source").and_then(|value| value.to_str().ok());
+        if let Some(header) = header.filter(|header| header.contains('+')) {
+            $req.input.copy_source = $crate::s3::copy::with_spaces(header)?;
+        }
+        let input = &mut $req.input;
+        $crate::s3::unsupported::refuse(input.copy_source_sse_customer_algorithm.as_ref(), "Server-side encryption")?;
+        $crate::s3::unsupported::refuse(input.copy_source_sse_customer_key.as_ref(), "Server-side encryption")?;
+        let (bucket, key, version) = $crate::s3::copy::source(&input.copy_source)?;
+        $crate::api::GetRequest {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            version: $crate::s3::objects::version_selector(version)?,
+            range: None,
+            conditions: $crate::api::ReadConditions {
+                if_match: $crate::s3::conditions::read(input.copy_source_if_match.take()),
+                if_none_match: $crate::s3::conditions::read(input.copy_source_if_none_match.take()),
+                if_modified_since: $crate::s3::conditions::millis(input.copy_source_if_modified_since.take()),
+                if_unmodified_since: $crate::s3::conditions::millis(input.copy_source_if_unmodified_since.take()),
+            },
+        }
+    }};
+}
+
+pub(super) use source_request;
 
 /// Where the copy comes from: bucket, key, version id.
-fn source(source: &CopySource) -> S3Result<(&str, &str, Option<&str>)> {
+pub(super) fn source(source: &CopySource) -> S3Result<(&str, &str, Option<&str>)> {
     match source {
         CopySource::Bucket { bucket, key, version_id } => Ok((bucket, key, version_id.as_deref())),
         _ => Err(s3_error!(NotImplemented, "A copy source is written bucket/key; access points are not implemented.")),
@@ -21,7 +50,7 @@ fn source(source: &CopySource) -> S3Result<(&str, &str, Option<&str>)> {
 
 /// Some clients escape the source as forms are escaped, a space as `+` and a plus as `%2B`. S3 reads
 /// it so; s3s keeps the plus.
-fn with_spaces(header: &str) -> S3Result<CopySource> {
+pub(super) fn with_spaces(header: &str) -> S3Result<CopySource> {
     CopySource::parse(&header.replace('+', "%20"))
         .map_err(|_| s3_error!(InvalidArgument, "x-amz-copy-source must be bucket/key, URL-encoded."))
 }
@@ -36,46 +65,37 @@ fn replaces(input: &CopyObjectInput) -> S3Result<bool> {
 }
 
 pub(super) async fn copy(edge: &S3Edge, mut req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
-    if let Some(header) = req.headers.get("x-amz-copy-source").and_then(|value| value.to_str().ok())
-        && header.contains('+')
-    {
-        req.input.copy_source = with_spaces(header)?;
-    }
+    let from = source_request!(req);
     let input = &mut req.input;
     refuse_unsupported!(input);
-    refuse(input.copy_source_sse_customer_algorithm.as_ref(), "Server-side encryption")?;
-    refuse(input.copy_source_sse_customer_key.as_ref(), "Server-side encryption")?;
-    refuse(input.checksum_algorithm.as_ref(), "Computing another checksum while copying")?;
+    let checksum = input.checksum_algorithm.as_ref().map(|name| by_name(name.as_str())).transpose()?;
     let tags = tagging::of_copy(input.tagging_directive.as_ref(), input.tagging.as_deref())?;
     let lock = lock_headers!(input);
     let replace = replaces(input)?;
-    let (bucket, key, version) = source(&input.copy_source)?;
-    if !replace && version.is_none() && bucket == input.bucket && key == input.key {
+    // A storage class counts as a change even if it is the one the object has.
+    let changes = replace
+        || from.version != VersionSelector::Current
+        || checksum.is_some()
+        || input.storage_class.is_some()
+        || input.website_redirect_location.is_some();
+    if !changes && from.bucket == input.bucket && from.key == input.key {
         return Err(s3_error!(
             InvalidRequest,
-            "This copy request is illegal because it is trying to copy an object to itself without changing its metadata."
+            "This copy request is illegal because it is trying to copy an object to itself without changing the \
+             object's metadata, storage class, website redirect location or encryption attributes."
         ));
     }
-    let from = GetRequest {
-        bucket: bucket.to_owned(),
-        key: key.to_owned(),
-        version: version_selector(version)?,
-        range: None,
-        conditions: ReadConditions {
-            if_match: conditions::read(input.copy_source_if_match.take()),
-            if_none_match: conditions::read(input.copy_source_if_none_match.take()),
-            if_modified_since: conditions::millis(input.copy_source_if_modified_since.take()),
-            if_unmodified_since: conditions::millis(input.copy_source_if_unmodified_since.take()),
-        },
-    };
-    let headers = replace.then(|| stored_headers!(input));
+    let given = stored_headers!(input);
+    let website_redirect = given.website_redirect.clone();
     let precondition = conditions::write(input.if_match.take(), input.if_none_match.take())?;
     let precondition = conditions::with_date(precondition, &req.headers)?;
     let request = CopyRequest {
         source: from,
         bucket: req.input.bucket.clone(),
         key: req.input.key.clone(),
-        headers,
+        headers: replace.then_some(given),
+        website_redirect,
+        checksum,
         tags,
         lock,
         precondition,

@@ -40,6 +40,10 @@ pub(super) fn to_s3(error: GatewayError, request_id: &str) -> S3Error {
         E::KeyTooLong { .. } => coded(S3ErrorCode::KeyTooLongError, message),
         E::MetadataTooLarge { .. } => coded(S3ErrorCode::MetadataTooLarge, message),
         E::InvalidArgument { .. } => coded(S3ErrorCode::InvalidArgument, message),
+        E::InvalidWriteOffset { .. } => custom("InvalidWriteOffset", StatusCode::BAD_REQUEST, message),
+        E::TooManyParts { .. } => custom("TooManyParts", StatusCode::BAD_REQUEST, message),
+        E::TokenReused => custom("IdempotencyParameterMismatch", StatusCode::BAD_REQUEST, message),
+        E::InvalidRequest { .. } => coded(S3ErrorCode::InvalidRequest, message),
         E::SlowDown { .. } => retry_later(S3ErrorCode::SlowDown, message),
         E::DrivesMissing { .. } | E::Unavailable { .. } => {
             tracing::warn!(request_id, %message, "request refused");

@@ -6,13 +6,14 @@
 //! | [`auth`] | keys and the one authorisation function |
 //! | [`service`] | s3s with our configuration |
 //! | `operations` | which operations exist; everything else is 501 |
-//! | `objects`, `copy`, `multipart`, `buckets`, `listing` | one translation per operation |
+//! | `objects`, `attributes`, `copy`, `part_copy`, `rename`, `multipart`, `buckets`, `listing` | one translation per operation |
 //! | `versioning` | whether a bucket keeps versions |
 //! | `tagging` | tags of objects and buckets |
 //! | `lock` | object lock: retention and legal hold |
 //! | `checksums`, `headers`, `conditions`, `body` | parts of requests and responses |
 //! | `errors` | [`crate::error::GatewayError`] to S3 codes |
 
+mod attributes;
 pub mod auth;
 mod body;
 mod buckets;
@@ -26,7 +27,9 @@ mod lock;
 mod multipart;
 mod objects;
 mod operations;
+mod part_copy;
 mod probes;
+mod rename;
 pub mod service;
 mod tagging;
 #[cfg(test)]

@@ -84,7 +84,7 @@ pub(super) async fn create(
     }))
 }
 
-fn part_number(number: i32) -> S3Result<u16> {
+pub(super) fn part_number(number: i32) -> S3Result<u16> {
     match u16::try_from(number) {
         Ok(number) if (1..=PART_NUMBER_MAX).contains(&number) => Ok(number),
         _ => Err(s3_error!(InvalidArgument, "Part number must be an integer between 1 and 10000, inclusive.")),

@@ -18,7 +18,8 @@ use super::lock::{bypasses, give_back_lock, lock_headers, require_digest};
 use super::unsupported::{refuse, refuse_sse_customer, refuse_unsupported};
 use super::{S3Edge, body, conditions, fail, fail_as, origin, tagging};
 use crate::api::{
-    ByteRange, DeleteOne, DeleteRequest, GatewayError, GetRequest, HeadReply, PutRequest, ReadConditions, Shown,
+    AppendRequest, ByteRange, DeleteOne, DeleteRequest, GatewayError, GetRequest, HeadReply, PutRequest,
+    ReadConditions, Shown,
 };
 use crate::http::request_id::RequestId;
 
@@ -36,7 +37,10 @@ pub(super) fn version_selector(id: Option<&str>) -> S3Result<VersionSelector> {
 pub(super) async fn put(edge: &S3Edge, mut req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
     let input = &mut req.input;
     refuse_unsupported!(input);
-    refuse(input.write_offset_bytes.as_ref(), "Appending to an object")?;
+    let offset = match input.write_offset_bytes.take() {
+        None => None,
+        Some(at) => Some(u64::try_from(at).map_err(|_| s3_error!(InvalidArgument, "Negative write offset."))?),
+    };
     let checksums = declared(checksum_fields!(input))?;
     let headers = stored_headers!(input);
     let tags = tagging::header(input.tagging.as_deref())?;
@@ -57,10 +61,15 @@ pub(super) async fn put(edge: &S3Edge, mut req: S3Request<PutObjectInput>) -> S3
         precondition,
         origin: origin(edge, &req),
     };
-    let committed = crate::put::put_object(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
+    let committed = match offset {
+        None => crate::put::put_object(&edge.gateway, request).await,
+        Some(offset) => crate::append::append_object(&edge.gateway, AppendRequest { put: request, offset }).await,
+    };
+    let committed = committed.map_err(|e| fail(&req, e))?;
     let attributes = &committed.attributes;
     let mut output = PutObjectOutput {
         e_tag: Some(ETag::Strong(attributes.etag.to_string())),
+        size: offset.and_then(|_| i64::try_from(attributes.len).ok()),
         version_id: edge.version_id(&req.input.bucket, (&committed).into()).await,
         ..PutObjectOutput::default()
     };

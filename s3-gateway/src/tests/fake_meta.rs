@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{
-    BucketChange, Changed, Command, CommandEnvelope, Committed, Deleted, Lease, ListPage, ListedKey, MetaReply,
-    MetaRequest, PutVersion, VersionChange, VersionSelector, WriteGuard,
+    BucketChange, Changed, Command, CommandEnvelope, Committed, Deleted, Expected, Lease, ListPage, ListedKey,
+    MetaReply, MetaRequest, PutVersion, RenameKey, VersionChange, VersionSelector, WriteGuard,
 };
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
 use stele_types::ids::{
@@ -16,7 +16,7 @@ use stele_types::ids::{
 };
 use stele_types::manifest::Manifest;
 use stele_types::map::ClusterMap;
-use stele_types::object::{BucketRow, Facts, Part, Tags, Upload, Verdict, Version, Versioning};
+use stele_types::object::{Attributes, BucketRow, Facts, Part, Tags, Upload, Verdict, Version, Versioning};
 use stele_types::pack::PackRow;
 
 #[derive(Default)]
@@ -118,6 +118,12 @@ impl FakeMeta {
     /// Just before rows of packs are asked for the next time, `by` takes the place of `key`.
     pub(super) fn overtake(&self, key: &str, by: &str) {
         self.state.lock().unwrap().overtaken = Some((key.to_owned(), by.to_owned()));
+    }
+
+    pub(super) fn change_attributes(&self, key: &str, change: impl FnOnce(&mut Attributes)) {
+        let mut state = self.state.lock().unwrap();
+        let found = state.versions.iter_mut().find(|((_, name), _)| name == key).unwrap();
+        change(&mut found.1.attributes);
     }
 
     pub(super) fn references_of(&self, owner: OwnerId) -> BTreeSet<PackId> {
@@ -289,10 +295,29 @@ impl State {
                 Some(_) => Ok(MetaReply::Done),
                 None => err(Code::NoSuchBucket),
             },
+            Command::StageReferences { guard, owner, packs } => {
+                self.guard(&guard)?;
+                self.add_packs(owner, &packs);
+                Ok(MetaReply::Done)
+            }
             Command::PutVersion(put) => {
                 self.add_packs(put.contents.owner, &put.contents.packs);
                 self.put(*put)
             }
+            Command::AppendVersion(append) => {
+                let at = (append.put.guard.range.bucket, append.put.key.clone());
+                if self.versions.get(&at).is_none_or(|current| current.id != append.base) {
+                    return err(Code::StaleVersion);
+                }
+                let owner = append.put.contents.owner;
+                self.add_packs(owner, &append.put.contents.packs);
+                for pack in append.released {
+                    assert!(self.references.remove(&(pack, owner)), "released what was not referenced");
+                }
+                self.names_referenced_packs(owner, &append.put.contents.manifest)?;
+                self.put(append.put)
+            }
+            Command::RenameKey(rename) => self.rename(*rename),
             Command::Delete { guard, items } => {
                 self.guard(&guard)?;
                 let outcome = items.into_iter().map(|item| {
@@ -310,6 +335,7 @@ impl State {
             Command::PutPart { guard, upload, mut part, packs, .. } => {
                 self.guard(&guard)?;
                 self.add_packs(part.owner, &packs);
+                self.names_referenced_packs(part.owner, &part.manifest)?;
                 part.generation = self.seq;
                 let Some((_, parts)) = self.uploads.get_mut(&upload) else { return err(Code::NoSuchUpload) };
                 parts.insert(part.number, (*part).clone());
@@ -368,6 +394,36 @@ impl State {
             self.packs.insert(row.pack, row.clone());
             self.references.insert((row.pack, owner));
         }
+    }
+
+    fn rename(&mut self, rename: RenameKey) -> Result<MetaReply, RpcError> {
+        self.guard(&rename.guard)?;
+        let bucket = rename.guard.range.bucket;
+        let id = |key: &String| self.versions.get(&(bucket, key.clone())).map(|version| version.id);
+        let to = match rename.replaced {
+            Expected::Any => true,
+            Expected::Absent => id(&rename.destination).is_none(),
+            Expected::Version(seen) => id(&rename.destination) == Some(seen),
+        };
+        if id(&rename.source) != Some(rename.moved) || !to {
+            return err(Code::StaleVersion);
+        }
+        let mut version = self.versions.remove(&(bucket, rename.source)).unwrap();
+        version.id = VersionId { commit_seq: CommitSeq(self.seq), nonce: rename.nonce };
+        let attributes = Box::new(version.attributes.clone());
+        let (id, modified, log_index) = (version.id, version.modified, LogIndex(self.seq));
+        self.versions.insert((bucket, rename.destination), version);
+        Ok(MetaReply::Committed(Committed { id, null_version: true, modified, log_index, attributes }))
+    }
+
+    /// What the real one checks of the packs that a manifest names.
+    fn names_referenced_packs(&self, owner: OwnerId, manifest: &Manifest) -> Result<(), RpcError> {
+        let named: Vec<PackId> = match manifest {
+            Manifest::Inline(entries) => entries.iter().map(|entry| entry.pack).collect(),
+            Manifest::Paged { root, .. } => vec![root.page.pack],
+        };
+        let known = named.iter().all(|pack| self.references.contains(&(*pack, owner)));
+        if known { Ok(()) } else { err(Code::Malformed) }
     }
 
     fn put(&mut self, put: PutVersion) -> Result<MetaReply, RpcError> {

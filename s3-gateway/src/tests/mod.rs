@@ -1,5 +1,7 @@
 //! Flows against metadata and storage in memory.
 
+mod appends;
+mod copies;
 mod fake_meta;
 mod fake_storage;
 mod faults;

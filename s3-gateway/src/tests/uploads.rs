@@ -14,7 +14,7 @@ use crate::error::GatewayError;
 use crate::list::list_parts;
 use crate::multipart::{abort_upload, complete_upload, create_upload, upload_part};
 
-async fn create(c: &Cluster, checksum: Option<(ChecksumAlgorithm, ChecksumType)>) -> Upload {
+pub(super) async fn create(c: &Cluster, checksum: Option<(ChecksumAlgorithm, ChecksumType)>) -> Upload {
     let request = CreateUploadRequest {
         bucket: "b".into(),
         key: "k".into(),
@@ -27,16 +27,16 @@ async fn create(c: &Cluster, checksum: Option<(ChecksumAlgorithm, ChecksumType)>
     create_upload(&c.gw, request).await.unwrap()
 }
 
-fn at(upload: &Upload) -> UploadRef {
+pub(super) fn at(upload: &Upload) -> UploadRef {
     UploadRef { bucket: "b".into(), key: "k".into(), upload: upload.id }
 }
 
-async fn part(c: &Cluster, upload: &Upload, number: u16, bytes: &Bytes) -> Part {
+pub(super) async fn part(c: &Cluster, upload: &Upload, number: u16, bytes: &Bytes) -> Part {
     let body = body_in_pieces(bytes, 300_000);
     upload_part(&c.gw, PartRequest { upload: at(upload), number, body, origin: Origin::default() }).await.unwrap()
 }
 
-fn complete(upload: &Upload, parts: &[&Part]) -> CompleteRequest {
+pub(super) fn complete(upload: &Upload, parts: &[&Part]) -> CompleteRequest {
     let listed = |p: &&Part| ListedPart { number: p.number, etag: p.etag.to_string(), checksums: Vec::new() };
     CompleteRequest {
         upload: at(upload),

@@ -1,11 +1,13 @@
 //! Commands of a data group: versions, deletes, multipart uploads, references, evidence log.
 
+mod append;
 mod changes;
 mod delete;
 mod evidence_log;
 mod lock;
 mod parts;
 mod references;
+mod rename;
 mod uploads;
 mod versions;
 

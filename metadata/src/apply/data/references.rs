@@ -56,7 +56,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn referenced_by_any(&self, pack: &PackId, owners: &[OwnerId]) -> KvResult<bool> {
+    pub(crate) fn referenced_by_any(&self, pack: &PackId, owners: &[OwnerId]) -> KvResult<bool> {
         let Some(row) = load::<PackRow>(self.rows, &keyspace::pack(pack))? else {
             return Ok(false);
         };
@@ -100,6 +100,29 @@ impl Batch<'_> {
         }
         for pack in packs {
             self.drop_reference(owner, &pack)?;
+        }
+        Ok(())
+    }
+
+    /// Makes an owner's references those of a longer manifest: the packs that the old one named inline and
+    /// the new one does not are listed from now on, and `added` are new.
+    pub(crate) fn extend_references(
+        &mut self,
+        owner: &OwnerId,
+        (old, new): (&Manifest, &Manifest),
+        added: &[PackRow],
+    ) -> KvResult<()> {
+        for pack in inline_packs(old).difference(&inline_packs(new)) {
+            self.rows.put(&keyspace::owner_pack(owner, pack), &[])?;
+        }
+        self.add_references(owner, added, Some(new))
+    }
+
+    /// Drops an owner's references to packs that its manifest does not name any more.
+    pub(crate) fn release_packs(&mut self, owner: &OwnerId, packs: &[PackId]) -> KvResult<()> {
+        for pack in packs {
+            self.rows.delete(&keyspace::owner_pack(owner, pack))?;
+            self.drop_reference(owner, pack)?;
         }
         Ok(())
     }

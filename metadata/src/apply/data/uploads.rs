@@ -79,12 +79,13 @@ impl Batch<'_> {
     fn take_over_parts(&mut self, at: UploadAt<'_>, chosen: &[Part], complete: &CompleteUpload) -> KvResult<()> {
         let taken: BTreeMap<u16, &Part> = chosen.iter().map(|part| (part.number, part)).collect();
         let contents = &complete.put.contents;
-        for part in self.parts_of(at.upload)? {
+        let parts = self.parts_of(at.upload)?;
+        for part in &parts {
             if taken.contains_key(&part.number) {
                 self.move_references((&part.owner, &part.manifest), (&contents.owner, &contents.manifest))?;
             }
         }
-        for part in self.parts_of(at.upload)? {
+        for part in &parts {
             if !taken.contains_key(&part.number) {
                 self.drop_references(&part.owner, &part.manifest)?;
             }

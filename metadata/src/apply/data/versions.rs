@@ -98,11 +98,24 @@ impl Batch<'_> {
         &mut self,
         cx: Context<'_>,
         key: &mut KeyState<'_>,
+        removable: Removable,
+        why: (Event, Salt),
+    ) -> KvResult<VersionRow> {
+        let row = self.detach_version(cx, key, removable, why)?;
+        self.drop_references(&row.owner, &row.manifest)?;
+        Ok(row)
+    }
+
+    /// Removes a version whose references go over to another one, and logs that. The caller settles what
+    /// is newest.
+    pub(crate) fn detach_version(
+        &mut self,
+        cx: Context<'_>,
+        key: &mut KeyState<'_>,
         Removable { seq, row }: Removable,
         why: (Event, Salt),
     ) -> KvResult<VersionRow> {
         self.rows.delete(&key.version_key(seq))?;
-        self.drop_references(&row.owner, &row.manifest)?;
         self.data.versions = self.data.versions.saturating_sub(1);
         self.data.logical_bytes = self.data.logical_bytes.saturating_sub(row.len);
         if key.row.null == Some(seq) {

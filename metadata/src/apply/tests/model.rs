@@ -32,6 +32,8 @@ enum Op {
     Part { upload: u8, number: u8 },
     Complete { upload: u8, skip: bool },
     Abort { upload: u8 },
+    Append { key: u8 },
+    Rename { from: u8, to: u8 },
     Versioning(Versioning),
     Repeat,
 }
@@ -49,6 +51,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => (0..3u8, 1..4u8).prop_map(|(upload, number)| Op::Part { upload, number }),
         2 => (0..3u8, any::<bool>()).prop_map(|(upload, skip)| Op::Complete { upload, skip }),
         1 => (0..3u8).prop_map(|upload| Op::Abort { upload }),
+        2 => (0..4u8).prop_map(|key| Op::Append { key }),
+        2 => (0..4u8, 0..4u8).prop_map(|(from, to)| Op::Rename { from, to }),
         1 => versioning.prop_map(Op::Versioning),
         2 => Just(Op::Repeat),
     ];
@@ -143,6 +147,8 @@ impl Run {
                     self.send(Command::AbortUpload { guard: guard(self.b, 1), key, upload: id }).unwrap();
                 }
             }
+            Op::Append { key } => self.append(&name(*key)),
+            Op::Rename { from, to } => self.rename(&name(*from), &name(*to)),
             Op::Versioning(versioning) => {
                 self.m.set_versioning(self.b, *versioning);
                 // Unset after Enabled does not exist in S3: the model's rules for it differ from Suspended's only in deletes.
@@ -248,6 +254,46 @@ impl Run {
             }
             VersionSelector::Null => remove(versions.iter().position(|version| version.null), &mut self.model),
             VersionSelector::Id(id) => remove(versions.iter().position(|version| version.id == id), &mut self.model),
+        }
+    }
+
+    fn append(&mut self, key: &str) {
+        if self.model.current(key).is_none() {
+            return;
+        }
+        let append = moves::append_to(&mut self.m, self.b, key);
+        let pack = append.put.contents.packs[0].pack;
+        match self.send(Command::AppendVersion(Box::new(append))) {
+            Ok(MetaReply::Committed(committed)) => {
+                assert_eq!(self.model.versioning, Versioning::Unset);
+                let mut longer = self.model.current(key).unwrap().clone();
+                longer.packs.insert(pack);
+                self.model.insert(key, ModelVersion { id: committed.id, ..longer });
+            }
+            Err(error) => {
+                assert!(self.model.versioning != Versioning::Unset && error.code == Code::Malformed, "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        if self.model.current(from).is_none() {
+            return;
+        }
+        let rename = moves::rename(&mut self.m, self.b, from, to);
+        match self.send(Command::RenameKey(Box::new(rename))) {
+            Ok(MetaReply::Committed(committed)) => {
+                assert!(self.model.versioning == Versioning::Unset && from != to);
+                self.model.remove_null(to, Event::Overwrite);
+                let moved = self.model.remove_null(from, Event::Delete).unwrap();
+                self.model.insert(to, ModelVersion { id: committed.id, ..moved });
+            }
+            Err(error) => {
+                let refused = self.model.versioning != Versioning::Unset || from == to;
+                assert!(refused && error.code == Code::Malformed, "{error}");
+            }
+            other => panic!("{other:?}"),
         }
     }
 

@@ -1,0 +1,57 @@
+//! Reads a manifest's pages: where the chunks of a range are. Used by what makes new manifests of old ones.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use stele_chunker::pages::{Located, ManifestError, ManifestWalk, Step};
+use stele_types::ids::{ObjectRoot, PackId};
+use stele_types::manifest::{ChunkEntry, Manifest};
+
+use crate::error::GatewayError;
+use crate::fetch::{FetchError, RowBook, fetch_chunk};
+use crate::gateway::Gateway;
+
+/// Chunks of a range, in order, and what led to them.
+#[derive(Debug, Default)]
+pub(crate) struct Walked {
+    /// Every chunk that has bytes in the range, with its offset in the object.
+    pub(crate) chunks: Vec<Located<ChunkEntry>>,
+    /// Packs of the pages that were read.
+    pub(crate) page_packs: BTreeSet<PackId>,
+}
+
+impl Walked {
+    /// Every pack that the walk met.
+    pub(crate) fn packs(&self) -> BTreeSet<PackId> {
+        self.page_packs.iter().copied().chain(self.chunks.iter().map(|chunk| chunk.item.pack)).collect()
+    }
+}
+
+/// Walks the bytes `range` of the object with this root. `rows`: pack rows that are known already, such as those
+/// of packs that nothing was committed of yet.
+///
+/// # Errors
+/// `PackGone` if the object went meanwhile; `Failed` with `Corrupt` if the manifest is not that of the
+/// root, and as [`fetch_chunk`].
+pub(crate) async fn walk(
+    gw: &Gateway,
+    rows: &RowBook,
+    root: &ObjectRoot,
+    manifest: &Manifest,
+    range: Range<u64>,
+) -> Result<Walked, FetchError> {
+    let damaged = |error: ManifestError| GatewayError::Corrupt { what: format!("manifest: {error}") };
+    let mut walk = ManifestWalk::new(root, manifest, range).map_err(damaged)?;
+    let mut walked = Walked::default();
+    loop {
+        match walk.next_step() {
+            Step::Done => return Ok(walked),
+            Step::Chunk(chunk) => walked.chunks.push(chunk),
+            Step::NeedPage(page) => {
+                walked.page_packs.insert(page.pack);
+                let bytes = fetch_chunk(gw, rows, &page).await?;
+                walk.page(&bytes.concat()).map_err(damaged)?;
+            }
+        }
+    }
+}
