@@ -141,11 +141,15 @@ if __name__ == "__main__":
     # The cases import this file; they must see this very module, not a second copy of it.
     sys.modules["s3_suite"] = sys.modules["__main__"]
     import s3_cases_bad_input
+    import s3_cases_limits
     import s3_cases_listing
     import s3_cases_multipart
+    import s3_cases_names
     import s3_cases_objects
+    import s3_cases_probes
     import s3_cases_versioning
 
+    assert s3_cases_limits and s3_cases_names and s3_cases_probes
     assert s3_cases_objects and s3_cases_multipart and s3_cases_listing and s3_cases_bad_input and s3_cases_versioning
     failures = run(sys.argv[1:])
     print(f"{failures} failed" if failures else "all passed")

@@ -10,7 +10,7 @@ use stele_rpc::error::{Code, RpcError};
 use stele_rpc::transport::{Request, Response, Service};
 use stele_s3_gateway::api::{Cpu, GatewayDeps};
 use stele_s3_gateway::gateway::Gateway;
-use stele_s3_gateway::http::server::{HttpConfig, serve};
+use stele_s3_gateway::http::server::serve;
 use stele_s3_gateway::s3::auth::RootKeys as GatewayKeys;
 use stele_s3_gateway::s3::service;
 use stele_types::ids::NodeId;
@@ -31,6 +31,7 @@ use crate::dev::data_dir::configured_keys;
 use crate::dev::listen;
 use crate::dev::signals::StopSignals;
 use crate::dev::store::gateway_config;
+use crate::front::Front;
 use crate::real::{self, OsRng, RealClock};
 
 /// Pause between two attempts to start.
@@ -49,6 +50,7 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     let keys = configured_keys(&config.root)?.context(
         "set the root credentials, the same on every gateway: STELE_ROOT_ACCESS_KEY and STELE_ROOT_SECRET_KEY_FILE",
     )?;
+    let front = Front::open(&config, &keys.access_key, &clock)?;
     let keys = GatewayKeys::new(&keys.access_key, &keys.secret_key)?;
     let (s3, s3_addr) = listen(config.s3_addr, "--s3-addr").await?;
     let (pages, admin, admin_addr) = start_admin(&config).await?;
@@ -64,16 +66,23 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     running.background.push(tokio::spawn(follower.run()));
     running.background.push(tokio::spawn(pass_maps_on(wire.map.subscribe(), Arc::downgrade(&gateway))));
     let view = View::of_node(&meta, &wire, Some(Arc::clone(&gateway)));
-    pages.opened(view, Metrics::new(|registry| gateway.register_metrics(registry)));
+    pages.opened(
+        view,
+        Metrics::new(|registry| {
+            gateway.register_metrics(registry);
+            front.register(registry);
+        }),
+    );
     let (stop, stopped) = watch::channel(false);
     let s3_service = service::build(Arc::clone(&gateway), keys, &config.region);
-    let serving = tokio::spawn(serve(s3, s3_service, rng, HttpConfig::default(), stopped));
+    let serving = tokio::spawn(serve(s3, s3_service, rng, front.http.clone(), stopped));
     let addresses = [("s3", format!("http://{s3_addr}")), ("admin", format!("http://{admin_addr}"))];
     running.tell_ready(&member, &addresses, json)?;
     let signal = signals.wait().await;
     tracing::info!(signal, "stopping");
     stop.send_replace(true);
     serving.await.context("the S3 server failed")?;
+    front.close().await;
     admin.abort();
     gateway.stop().await;
     running.stop().await;

@@ -27,6 +27,9 @@ pub(crate) struct Flags {
     /// Where to serve health, metrics and status [default: 127.0.0.1:9001].
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin_addr: Option<SocketAddr>,
+    /// File to append one JSON line per S3 request to; - is stdout [default: none].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit_log: Option<String>,
 }
 
 /// Flags of a process of a cluster, which override every other place.
@@ -93,12 +96,14 @@ const NO_SETTINGS: [&str; 2] = ["STELE_JOIN_TOKEN", "STELE_ADMIN_FILE"];
 enum Shape {
     Text,
     Integer,
+    /// `true` or `false`.
+    Switch,
     /// Separated by commas.
     List,
 }
 
 /// Every variable, and the setting it stands for.
-const VARIABLES: [(&str, &[&str], Shape); 22] = [
+const VARIABLES: [(&str, &[&str], Shape); 29] = [
     ("STELE_DATA", &["data"], Shape::Text),
     ("STELE_DRIVES", &["drives"], Shape::Integer),
     ("STELE_S3_ADDR", &["s3_addr"], Shape::Text),
@@ -120,6 +125,13 @@ const VARIABLES: [(&str, &[&str], Shape); 22] = [
     ("STELE_GC_GRACE", &["gc", "grace"], Shape::Text),
     ("STELE_LOG_LEVEL", &["log", "level"], Shape::Text),
     ("STELE_LOG_FORMAT", &["log", "format"], Shape::Text),
+    ("STELE_AUDIT_LOG", &["audit", "log"], Shape::Text),
+    ("STELE_AUDIT_STRICT", &["audit", "strict"], Shape::Switch),
+    ("STELE_LIMITS_CONNECTIONS", &["limits", "connections"], Shape::Integer),
+    ("STELE_LIMITS_REQUESTS", &["limits", "requests"], Shape::Integer),
+    ("STELE_LIMITS_REQUESTS_PER_SECOND", &["limits", "requests_per_second"], Shape::Integer),
+    ("STELE_LIMITS_HEADER_TIMEOUT", &["limits", "header_timeout"], Shape::Text),
+    ("STELE_LIMITS_IDLE_TIMEOUT", &["limits", "idle_timeout"], Shape::Text),
     ("STELE_BENCH_DRIVE_SYNC_LATENCY", &["bench", "drive_sync_latency"], Shape::Text),
 ];
 
@@ -204,6 +216,10 @@ fn environment_layer(
         let value = match shape {
             Shape::Text => Value::String(text),
             Shape::List => Value::from(text.split(',').map(str::trim).map(str::to_owned).collect::<Vec<_>>()),
+            Shape::Switch => {
+                let switch = text.parse::<bool>();
+                Value::Boolean(switch.with_context(|| format!("environment variable {name}: neither true nor false"))?)
+            }
             Shape::Integer => {
                 let number = text.parse::<i64>();
                 Value::Integer(number.with_context(|| format!("environment variable {name}: not a number"))?)
@@ -228,6 +244,9 @@ fn flag_layer(flags: &Flags) -> anyhow::Result<Table> {
     set("drives", flags.drives.map(|n| Value::Integer(i64::from(n))));
     set("s3_addr", flags.s3_addr.map(|addr| Value::String(addr.to_string())));
     set("admin_addr", flags.admin_addr.map(|addr| Value::String(addr.to_string())));
+    if let Some(place) = &flags.audit_log {
+        merge(&mut table, nested(&["audit", "log"], Value::from(place.clone())));
+    }
     Ok(table)
 }
 
@@ -290,12 +309,17 @@ mod tests {
             ("[gc]\ninterval = 5\n", "interval"),
             ("[memory]\nbudget = \"1MiB\"\n", "memory.budget"),
             ("[root]\naccess_key = \"a\"\n", "secret_key"),
+            ("[audit]\nfile = \"x\"\n", "file"),
+            ("[limits]\nrequests = 0\n", "limits.requests"),
+            ("[limits]\nidle_timeout = \"5ms\"\n", "limits.idle_timeout"),
         ] {
             let (_file, flags) = file(text);
             let error = format!("{:#}", load(&flags, vars(&[])).unwrap_err());
             assert!(error.contains(needle), "{text}: {error}");
         }
-        for (name, value) in [("STELE_DRIVEZ", "1"), ("STELE_DRIVES", "x"), ("STELE_GC_GRACE", "1")] {
+        for (name, value) in
+            [("STELE_DRIVEZ", "1"), ("STELE_DRIVES", "x"), ("STELE_GC_GRACE", "1"), ("STELE_AUDIT_STRICT", "yes")]
+        {
             let error = format!("{:#}", load(&Flags::default(), vars(&[(name, value)])).unwrap_err());
             assert!(error.contains(name), "{name}: {error}");
         }
@@ -306,7 +330,9 @@ mod tests {
     #[test]
     fn every_variable_stands_for_a_setting() {
         for (name, path, _) in VARIABLES {
-            let error = Value::Table(nested(path, Value::Boolean(true))).try_into::<Config>().unwrap_err();
+            // No setting takes a date.
+            let date = Value::Datetime("2000-01-01".parse().unwrap());
+            let error = Value::Table(nested(path, date)).try_into::<Config>().unwrap_err();
             assert!(!error.to_string().contains("unknown field"), "{name}: {error}");
         }
     }

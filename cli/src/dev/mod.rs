@@ -23,10 +23,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use stele_s3_gateway::http::server::{HttpConfig, serve};
+use stele_s3_gateway::http::server::serve;
 use stele_s3_gateway::s3::auth::RootKeys as GatewayKeys;
 use stele_s3_gateway::s3::service;
-use stele_types::seam::Rng;
+use stele_types::seam::{Clock, Rng};
 use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 
@@ -34,6 +34,7 @@ use crate::admin::metrics::Metrics;
 use crate::admin::view::View;
 use crate::admin::{self, Pages};
 use crate::config::Config;
+use crate::front::Front;
 use crate::real::{OsRng, RealClock};
 
 use banner::Addresses;
@@ -51,6 +52,8 @@ pub(crate) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> 
     let data = DataDir::open(&config.data).await?;
     let keys = data.root_keys(&config.root, rng.as_ref()).await?;
     let gateway_keys = GatewayKeys::new(&keys.access_key, &keys.secret_key)?;
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+    let front = Front::open(&config, &keys.access_key, &clock)?;
     let (s3, s3_addr) = listen(config.s3_addr, "--s3-addr").await?;
     let (admin, admin_addr) = listen(config.admin_addr, "--admin-addr").await?;
     let pages = Arc::new(Pages::default());
@@ -60,14 +63,14 @@ pub(crate) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> 
         biased;
         // Nothing has been acknowledged yet, so nothing needs an orderly end.
         _ = signals.wait() => return Ok(ExitCode::SUCCESS),
-        store = Store::open(&config, &data, Arc::new(RealClock::new()), Arc::clone(&rng)) => store?,
+        store = Store::open(&config, &data, clock, Arc::clone(&rng)) => store?,
     };
-    let (view, metrics) = show(&store);
+    let (view, metrics) = show(&store, &front);
     pages.opened(view.clone(), metrics);
     let mut fatal = store.fatal();
     let (stop, stopped) = channel::channel(false);
     let s3_service = service::build(Arc::clone(&store.gateway), gateway_keys, &config.region);
-    let serving = tokio::spawn(serve(s3, s3_service, rng, HttpConfig::default(), stopped));
+    let serving = tokio::spawn(serve(s3, s3_service, rng, front.http.clone(), stopped));
 
     let addresses = Addresses { s3: s3_addr, admin: admin_addr };
     let problems = view.status().await.problems;
@@ -86,6 +89,7 @@ pub(crate) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> 
     }
     stop.send_replace(true);
     serving.await.context("the S3 server failed")?;
+    front.close().await;
     admin.abort();
     store.close().await?;
     Ok(ExitCode::SUCCESS)
@@ -98,7 +102,7 @@ pub(crate) async fn listen(addr: SocketAddr, flag: &str) -> anyhow::Result<(TcpL
     Ok((listener, addr))
 }
 
-fn show(store: &Store) -> (View, Metrics) {
+fn show(store: &Store, front: &Front) -> (View, Metrics) {
     let view = View {
         meta: store.meta_client.clone(),
         storage: store.storage_client.clone(),
@@ -110,6 +114,7 @@ fn show(store: &Store) -> (View, Metrics) {
         store.metadata.metrics().register(registry);
         store.storage_metrics.register(registry);
         store.gateway.register_metrics(registry);
+        front.register(registry);
     });
     (view, metrics)
 }

@@ -6,11 +6,18 @@
 //! | [`server`] | the listener loop, limits, timeouts, graceful stop |
 //! | [`guard`] | requests that s3s would misread, refused or cleaned |
 //! | `document` | XML bodies: digests, idle time, honest errors |
-//! | `write_idle` | peers that stop reading |
+//! | `door` | requests under way, allowances of keys, and the way in and out for the audit log |
+//! | `rate` | requests per second of one key |
+//! | [`audit`] | one line per request |
+//! | `first_bytes`, `write_idle` | peers that say nothing, or stop reading |
 //! | [`request_id`] | ids that tie a response to the log |
 
+pub mod audit;
 pub(crate) mod document;
+pub mod door;
+mod first_bytes;
 pub mod guard;
+pub mod rate;
 pub mod request_id;
 pub mod server;
 mod write_idle;

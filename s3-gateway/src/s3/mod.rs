@@ -4,13 +4,16 @@
 //! | module | holds |
 //! |---|---|
 //! | [`auth`] | keys and the one authorisation function |
+//! | `audited` | the keys of a bulk deletion, for the audit log |
 //! | [`service`] | s3s with our configuration |
 //! | `operations` | which operations exist; everything else is 501 |
 //! | `objects`, `copy`, `multipart`, `buckets`, `listing` | one translation per operation |
+//! | `probes`, `unset` | reads of configuration that a bucket does not have |
 //! | `versioning` | whether a bucket keeps versions |
 //! | `checksums`, `headers`, `conditions`, `body` | parts of requests and responses |
 //! | `errors` | [`crate::error::GatewayError`] to S3 codes |
 
+mod audited;
 pub mod auth;
 mod body;
 mod buckets;
@@ -27,6 +30,7 @@ mod probes;
 pub mod service;
 #[cfg(test)]
 mod tests;
+mod unset;
 mod unsupported;
 mod versioning;
 

@@ -30,6 +30,7 @@ pub(super) struct Ask {
     pub(super) secret: Option<&'static str>,
     /// Seconds that the client's clock is ahead.
     pub(super) ahead: i64,
+    pub(super) keep_alive: bool,
 }
 
 impl Ask {
@@ -46,6 +47,7 @@ impl Ask {
             access: ACCESS,
             secret: Some(SECRET),
             ahead: 0,
+            keep_alive: false,
         }
     }
 
@@ -63,12 +65,16 @@ impl Ask {
         self
     }
 
+    pub(super) fn keep_alive(self) -> Self {
+        Self { keep_alive: true, ..self }
+    }
+
     pub(super) fn query(self, query: &'static str) -> Self {
         Self { query, ..self }
     }
 
     /// The request as bytes.
-    fn bytes(&self, host: SocketAddr) -> Vec<u8> {
+    pub(super) fn bytes(&self, host: SocketAddr) -> Vec<u8> {
         let payload = self.payload.map_or_else(|| hex::encode(Sha256::digest(&self.body)), str::to_owned);
         let stamp = stamp(self.ahead);
         let mut signed =
@@ -86,7 +92,7 @@ impl Ask {
             let authorization = self.authorization(secret, &stamp, &signed, &payload);
             head += &format!("authorization: {authorization}\r\n");
         }
-        head += "connection: close\r\n\r\n";
+        head += if self.keep_alive { "\r\n" } else { "connection: close\r\n\r\n" };
         [head.as_bytes(), &self.body].concat()
     }
 

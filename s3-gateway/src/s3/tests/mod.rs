@@ -2,6 +2,7 @@
 //! in the right S3 error and leaves nothing behind.
 
 mod client;
+mod door;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,13 +24,17 @@ struct Edge {
 }
 
 async fn edge() -> Edge {
+    edge_with(HttpConfig::default()).await
+}
+
+async fn edge_with(config: HttpConfig) -> Edge {
     let cluster = cluster().await;
     let keys = RootKeys::new(ACCESS, SECRET).unwrap();
     let service = service::build(Arc::clone(&cluster.gw), keys, "us-east-1");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(serve(listener, service, Arc::clone(&cluster.gw.rng), HttpConfig::default(), stopped));
+    tokio::spawn(serve(listener, service, Arc::clone(&cluster.gw.rng), config, stopped));
     assert_eq!(Ask::new("PUT", "/box").send(addr).await.status, 200);
     Edge { addr, _cluster: cluster, _stop: stop }
 }
