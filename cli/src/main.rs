@@ -16,6 +16,7 @@ mod dev;
 mod front;
 mod logging;
 mod real;
+mod s3_tls;
 mod status_command;
 
 use std::process::ExitCode;

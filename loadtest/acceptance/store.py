@@ -31,12 +31,13 @@ def require(condition, text):
 
 
 def arguments(description, *options):
-    """--stele and --work, and what else a script takes, as (name, type, default)."""
+    """--stele and --work, and what else a script takes, as (name, type, default); a list may be given many times."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stele", required=True, help="the binary")
     parser.add_argument("--work", required=True, type=pathlib.Path, help="an empty folder on a real drive")
     for name, kind, default in options:
-        parser.add_argument(name, type=kind, default=default)
+        action = "append" if isinstance(default, list) else "store"
+        parser.add_argument(name, type=kind, default=default, action=action)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     return args
@@ -61,6 +62,8 @@ class Store:
         ready = json.loads(line)
         require(ready["event"] == "ready", f"first line is {line}")
         self.url, self.admin = ready["s3"], ready["admin"]
+        # Where the store made its certificate: what clients must trust.
+        self.ca = ready.get("s3_ca")
         # Under strace the store is a child of what was started.
         self.pid = int(children(self.process.pid)[0]) if before else self.process.pid
 
@@ -78,6 +81,7 @@ class Store:
             aws_access_key_id=ACCESS,
             aws_secret_access_key=SECRET,
             region_name="us-east-1",
+            verify=self.ca,
             config=Config(s3={"addressing_style": "path"}, **config),
         )
 

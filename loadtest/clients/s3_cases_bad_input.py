@@ -3,7 +3,6 @@ store must neither keep what was refused nor stop."""
 
 import datetime
 import hashlib
-import socket
 import time
 
 from s3_raw import EMPTY_SHA256, Raw, checksum
@@ -137,7 +136,7 @@ def foreign_sub_resources_do_not_run_the_plain_operation(t):
     t.put("k", b"kept")
     for method, path, query in [
         ("DELETE", f"{t.path}/k", "acl="), ("DELETE", f"{t.path}/k", "retention="), ("DELETE", f"{t.path}/k", "legal-hold="),
-        ("DELETE", f"{t.path}/k", "tagging="), ("DELETE", t.path, "object-lock="), ("DELETE", t.path, "policy="),
+        ("DELETE", t.path, "object-lock="), ("DELETE", t.path, "policy="),
         ("PUT", f"{t.path}/k", "foo="), ("PUT", f"{t.path}/k", "tagging="), ("PUT", f"{t.path}/k", "retention="),
         ("PUT", f"{t.path}/k", "versionId=null"), ("PUT", t.path, "versioning="), ("PUT", t.path, "policy="),
         ("PUT", t.path, "lifecycle="), ("PUT", t.path, "cors="), ("POST", f"{t.path}/k", "select=&select-type=2"),
@@ -154,7 +153,7 @@ def foreign_sub_resources_do_not_run_the_plain_operation(t):
 def settings_that_cannot_be_kept_are_refused(t):
     future = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
     for settings in [
-        {"ServerSideEncryption": "AES256"}, {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "k"}, {"Tagging": "a=b"},
+        {"ServerSideEncryption": "AES256"}, {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "k"},
         {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": future}, {"ObjectLockLegalHoldStatus": "ON"},
         {"ACL": "public-read"}, {"GrantRead": "id=x"}, {"StorageClass": "GLACIER"},
         {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "0" * 32},
@@ -169,7 +168,6 @@ def settings_that_cannot_be_kept_are_refused(t):
         answered(t.raw.plain("PUT", t.raw.presign("PUT", f"{t.path}/k", query), body=b"x"), 400, "InvalidArgument")
     refused(("404", "NoSuchBucket", "AccessDenied", "403"), t.s3.head_bucket, Bucket=t.bucket + "-l")
     refused("AccessDenied", t.put, "k", ExpectedBucketOwner="someone-else", status=403)
-    refused("NotImplemented", t.s3.put_object_tagging, Bucket=t.bucket, Key="allowed", Tagging={"TagSet": []}, status=501)
     equal(t.keys(), ["allowed"], "keys")
 
 
@@ -220,7 +218,7 @@ def continue_is_sent_only_after_admission(t):
         extra = {"content-length": "5", **({"if-none-match": condition} if condition else {})}
         headers = raw.sign("PUT", f"{t.path}/k", "", extra, hashlib.sha256(b"hello").hexdigest())
         headers["expect"] = "100-continue"
-        with socket.create_connection((raw.host, raw.port), timeout=10) as s:
+        with raw.connect() as s:
             s.sendall(raw.head_bytes("PUT", f"{t.path}/k", headers))
             first = s.recv(65536)
             if first.startswith(b"HTTP/1.1 100"):
@@ -240,12 +238,12 @@ def continue_is_sent_only_after_admission(t):
 def a_client_that_leaves_does_no_harm(t):
     for cut in range(10):
         headers = t.raw.sign("PUT", f"{t.path}/gone", "", {"content-length": "3000000"}, "UNSIGNED-PAYLOAD")
-        with socket.create_connection((t.raw.host, t.raw.port), timeout=10) as s:
+        with t.raw.connect() as s:
             s.sendall(t.raw.head_bytes("PUT", f"{t.path}/gone", headers) + b"a" * (cut * 299_999))
     t.put("big", b"b" * 9_000_000)
     for _ in range(10):
         headers = t.raw.sign("GET", f"{t.path}/big", "", {}, EMPTY_SHA256)
-        with socket.create_connection((t.raw.host, t.raw.port), timeout=10) as s:
+        with t.raw.connect() as s:
             s.sendall(t.raw.head_bytes("GET", f"{t.path}/big", headers))
             s.recv(10_000)
     deadline = time.monotonic() + 10
@@ -270,10 +268,9 @@ def unimplemented_operations_say_so(t):
     for name, more in [
         ("put_bucket_policy", {"Policy": "{}"}),
         ("put_bucket_acl", {"ACL": "public-read"}),
-        ("put_bucket_tagging", {"Tagging": {"TagSet": []}}),
     ]:
         error = refused("NotImplemented", getattr(t.s3, name), Bucket=t.bucket, status=501, **more)
         assert error["Error"]["Message"], f"{name}: no text"
-    for name in ("get_object_tagging", "get_object_retention", "get_object_attributes"):
+    for name in ("get_object_retention", "get_object_attributes"):
         more = {"ObjectAttributes": ["ETag"]} if name.endswith("attributes") else {}
         refused("NotImplemented", getattr(t.s3, name), Bucket=t.bucket, Key="k", status=501, **more)

@@ -8,7 +8,9 @@ import datetime
 import hashlib
 import hmac
 import http.client
+import os
 import socket
+import ssl
 import urllib.parse
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
@@ -53,7 +55,14 @@ def checksum(name, data):
         return b64(_crc(data, _CRC32C).to_bytes(4, "big"))
     if name == "crc64nvme":
         return b64(_crc(data, _CRC64NVME).to_bytes(8, "big"))
+    if name.startswith("xxhash"):
+        import xxhash
+
+        return b64({"xxhash64": xxhash.xxh64, "xxhash3": xxhash.xxh3_64, "xxhash128": xxhash.xxh3_128}[name](data).digest())
     return b64(hashlib.new(name, data).digest())
+
+
+CHECKSUMS = ("crc32", "crc32c", "crc64nvme", "sha1", "sha256", "sha512", "md5", "xxhash64", "xxhash3", "xxhash128")
 
 
 class Answer:
@@ -77,7 +86,20 @@ class Raw:
     def __init__(self, url, access, secret, region="us-east-1"):
         parts = urllib.parse.urlsplit(url)
         self.host, self.port, self.netloc = parts.hostname, parts.port, parts.netloc
+        https = parts.scheme == "https"
+        # The variable that boto3 reads too.
+        self.tls = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE")) if https else None
         self.access, self.secret, self.region = access, secret, region
+
+    def connect(self, timeout=10):
+        """A connection as it is, in TLS where the URL says so."""
+        raw = socket.create_connection((self.host, self.port), timeout=timeout)
+        return self.tls.wrap_socket(raw, server_hostname=self.host) if self.tls else raw
+
+    def http(self):
+        if self.tls:
+            return http.client.HTTPSConnection(self.host, self.port, timeout=60, context=self.tls)
+        return http.client.HTTPConnection(self.host, self.port, timeout=60)
 
     def scope_key(self, date):
         key = _hmac(("AWS4" + self.secret).encode(), date)
@@ -140,7 +162,7 @@ class Raw:
 
     def plain(self, method, target, headers=None, body=b""):
         """A request as it is given."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
+        connection = self.http()
         try:
             connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
             sent = {k.lower(): v for k, v in (headers or {}).items()}
@@ -162,7 +184,7 @@ class Raw:
 
     def bytes(self, data, shut=False):
         """Sends bytes as they are; returns everything the server answers until it closes or 10 s."""
-        with socket.create_connection((self.host, self.port), timeout=10) as s:
+        with self.connect() as s:
             answer = b""
             try:
                 s.sendall(data)

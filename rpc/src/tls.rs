@@ -8,6 +8,7 @@
 //! | [`identity`] | `stele://CLUSTER/ROLE/NODE`: what a certificate says |
 //! | [`authority`] | the cluster CA: makes itself, issues node certificates |
 //! | [`credentials`] | one node's key, certificate and trusted CAs |
+//! | [`local`] | a certificate for the S3 port of a store on one machine |
 //! | `seeded` | credentials and handshakes that follow from a seed; only with the feature `simulation` |
 //! | [`verify`] | checks of the other side's certificate |
 //! | [`config`] | TLS configurations for both sides |
@@ -16,6 +17,7 @@ pub mod authority;
 pub mod config;
 pub mod credentials;
 pub mod identity;
+pub mod local;
 #[cfg(feature = "simulation")]
 pub mod seeded;
 pub mod verify;

@@ -14,7 +14,7 @@ use toml::Value;
 
 use super::operator::Operator;
 use super::{init, metadata, s3_gateway, storage_node};
-use crate::config::{Config, NodeFlags, Span, load_node};
+use crate::config::{Config, NodeFlags, Span, TlsFlags, load_node};
 use crate::dev::data_dir::secret_from;
 use crate::real::{OsRng, RealClock};
 
@@ -66,6 +66,8 @@ pub(crate) struct GatewayArgs {
     /// File to append one JSON line per S3 request to; - is stdout [default: none].
     #[arg(long, value_name = "FILE")]
     audit_log: Option<String>,
+    #[command(flatten)]
+    tls: TlsFlags,
 }
 
 /// `stele cluster`.
@@ -178,7 +180,7 @@ impl Process {
             Self::Gateway(args) => {
                 let address = args.s3_addr.map(|addr| (&["s3_addr"] as &[_], Value::from(addr.to_string())));
                 let audit = args.audit_log.clone().map(|place| (&["audit", "log"] as &[_], Value::from(place)));
-                configuration(&args.role, address.into_iter().chain(audit).collect())
+                configuration(&args.role, args.tls.settings()?.into_iter().chain(address).chain(audit).collect())
             }
         }
     }

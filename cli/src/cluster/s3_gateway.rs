@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use stele_rpc::client::MetaClient;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::transport::{Request, Response, Service};
@@ -33,6 +33,7 @@ use crate::dev::signals::StopSignals;
 use crate::dev::store::gateway_config;
 use crate::front::Front;
 use crate::real::{self, OsRng, RealClock};
+use crate::s3_tls;
 
 /// Pause between two attempts to start.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -52,6 +53,8 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     )?;
     let front = Front::open(&config, &keys.access_key, &clock)?;
     let keys = GatewayKeys::new(&keys.access_key, &keys.secret_key)?;
+    ensure!(!config.s3_tls.local, "only stele dev makes a certificate; set s3_tls.cert_file and s3_tls.key_file");
+    let (tls, following) = s3_tls::open(&config.s3_tls).await?.unzip();
     let (s3, s3_addr) = listen(config.s3_addr, "--s3-addr").await?;
     let (pages, admin, admin_addr) = start_admin(&config).await?;
     let dir = Arc::new(NodeDir::open(&config.data).await?);
@@ -63,6 +66,7 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     };
     let mut running = Running::new(wire.clone());
     running.server = Some(wire.serve(Arc::new(NoService), None));
+    running.background.extend(following);
     running.background.push(tokio::spawn(follower.run()));
     running.background.push(tokio::spawn(pass_maps_on(wire.map.subscribe(), Arc::downgrade(&gateway))));
     let view = View::of_node(&meta, &wire, Some(Arc::clone(&gateway)));
@@ -75,8 +79,10 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     );
     let (stop, stopped) = watch::channel(false);
     let s3_service = service::build(Arc::clone(&gateway), keys, &config.region);
-    let serving = tokio::spawn(serve(s3, s3_service, rng, front.http.clone(), stopped));
-    let addresses = [("s3", format!("http://{s3_addr}")), ("admin", format!("http://{admin_addr}"))];
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let http = HttpConfig { tls, ..front.http.clone() };
+    let serving = tokio::spawn(serve(s3, s3_service, rng, http, stopped));
+    let addresses = [("s3", format!("{scheme}://{s3_addr}")), ("admin", format!("http://{admin_addr}"))];
     running.tell_ready(&member, &addresses, json)?;
     let signal = signals.wait().await;
     tracing::info!(signal, "stopping");

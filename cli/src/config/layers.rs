@@ -30,6 +30,38 @@ pub(crate) struct Flags {
     /// File to append one JSON line per S3 request to; - is stdout [default: none].
     #[arg(long, value_name = "FILE")]
     pub(crate) audit_log: Option<String>,
+    /// Serve S3 over HTTPS with a certificate made for this machine; the ready line names the CA file.
+    #[arg(long)]
+    pub(crate) tls: bool,
+    #[command(flatten)]
+    pub(crate) tls_files: TlsFlags,
+}
+
+/// Files of the S3 port's certificate.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct TlsFlags {
+    /// Serve S3 over HTTPS with this certificate chain (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Key of the certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+impl TlsFlags {
+    /// The settings they stand for.
+    ///
+    /// # Errors
+    /// A path that is not UTF-8.
+    pub(crate) fn settings(&self) -> anyhow::Result<Vec<(&'static [&'static str], Value)>> {
+        let text = |path: &Option<PathBuf>, flag: &'static str| {
+            let text = path.as_ref().map(|path| path.to_str().with_context(|| format!("{flag} is not UTF-8")));
+            text.transpose().map(|text| text.map(Value::from))
+        };
+        let (cert, key) = (text(&self.tls_cert, "--tls-cert")?, text(&self.tls_key, "--tls-key")?);
+        let cert = cert.map(|cert| (&["s3_tls", "cert_file"] as &[_], cert));
+        Ok(cert.into_iter().chain(key.map(|key| (&["s3_tls", "key_file"] as &[_], key))).collect())
+    }
 }
 
 /// Flags of a process of a cluster, which override every other place.
@@ -103,12 +135,15 @@ enum Shape {
 }
 
 /// Every variable, and the setting it stands for.
-const VARIABLES: [(&str, &[&str], Shape); 29] = [
+const VARIABLES: [(&str, &[&str], Shape); 32] = [
     ("STELE_DATA", &["data"], Shape::Text),
     ("STELE_DRIVES", &["drives"], Shape::Integer),
     ("STELE_S3_ADDR", &["s3_addr"], Shape::Text),
     ("STELE_ADMIN_ADDR", &["admin_addr"], Shape::Text),
     ("STELE_REGION", &["region"], Shape::Text),
+    ("STELE_S3_TLS_CERT_FILE", &["s3_tls", "cert_file"], Shape::Text),
+    ("STELE_S3_TLS_KEY_FILE", &["s3_tls", "key_file"], Shape::Text),
+    ("STELE_S3_TLS_LOCAL", &["s3_tls", "local"], Shape::Switch),
     ("STELE_RPC_ADDR", &["rpc", "addr"], Shape::Text),
     ("STELE_RPC_ADVERTISE", &["rpc", "advertise"], Shape::List),
     ("STELE_RPC_MTU_CAP", &["rpc", "mtu_cap"], Shape::Integer),
@@ -247,6 +282,10 @@ fn flag_layer(flags: &Flags) -> anyhow::Result<Table> {
     if let Some(place) = &flags.audit_log {
         merge(&mut table, nested(&["audit", "log"], Value::from(place.clone())));
     }
+    let local = flags.tls.then_some((&["s3_tls", "local"] as &[_], Value::Boolean(true)));
+    for (path, value) in flags.tls_files.settings()?.into_iter().chain(local) {
+        merge(&mut table, nested(path, value));
+    }
     Ok(table)
 }
 
@@ -312,13 +351,15 @@ mod tests {
             ("[audit]\nfile = \"x\"\n", "file"),
             ("[limits]\nrequests = 0\n", "limits.requests"),
             ("[limits]\nidle_timeout = \"5ms\"\n", "limits.idle_timeout"),
+            ("[s3_tls]\ncert_file = \"a\"\n", "s3_tls.key_file"),
+            ("[s3_tls]\ncert_file = \"a\"\nkey_file = \"b\"\nlocal = true\n", "keep one"),
         ] {
             let (_file, flags) = file(text);
             let error = format!("{:#}", load(&flags, vars(&[])).unwrap_err());
             assert!(error.contains(needle), "{text}: {error}");
         }
         for (name, value) in
-            [("STELE_DRIVEZ", "1"), ("STELE_DRIVES", "x"), ("STELE_GC_GRACE", "1"), ("STELE_AUDIT_STRICT", "yes")]
+            [("STELE_DRIVEZ", "1"), ("STELE_DRIVES", "x"), ("STELE_AUDIT_STRICT", "yes"), ("STELE_S3_TLS_LOCAL", "1")]
         {
             let error = format!("{:#}", load(&Flags::default(), vars(&[(name, value)])).unwrap_err());
             assert!(error.contains(name), "{name}: {error}");
@@ -330,9 +371,7 @@ mod tests {
     #[test]
     fn every_variable_stands_for_a_setting() {
         for (name, path, _) in VARIABLES {
-            // No setting takes a date.
-            let date = Value::Datetime("2000-01-01".parse().unwrap());
-            let error = Value::Table(nested(path, date)).try_into::<Config>().unwrap_err();
+            let error = Value::Table(nested(path, Value::Float(0.5))).try_into::<Config>().unwrap_err();
             assert!(!error.to_string().contains("unknown field"), "{name}: {error}");
         }
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use layers::{Flags, NodeFlags, load, load_node};
+pub(crate) use layers::{Flags, NodeFlags, TlsFlags, load, load_node};
 pub(crate) use unit::{ByteSize, Span};
 
 use crate::real;
@@ -27,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) admin_addr: SocketAddr,
     /// What clients sign for and buckets say.
     pub(crate) region: String,
+    pub(crate) s3_tls: S3Tls,
     pub(crate) rpc: Rpc,
     pub(crate) place: Place,
     pub(crate) storage: Storage,
@@ -37,6 +38,20 @@ pub(crate) struct Config {
     pub(crate) audit: Audit,
     pub(crate) limits: Limits,
     pub(crate) bench: Bench,
+}
+
+/// HTTPS on the S3 port. Without files and without `local` it speaks HTTP.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct S3Tls {
+    /// PEM: the server's certificate, then those above it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cert_file: Option<PathBuf>,
+    /// PEM: its key; not readable by others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// `stele dev` makes a certificate for this machine by itself.
+    pub(crate) local: bool,
 }
 
 /// How this process meets the others of its cluster. Unused by `stele dev`.
@@ -163,6 +178,7 @@ impl Default for Config {
             s3_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)),
             admin_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 9001)),
             region: "us-east-1".into(),
+            s3_tls: S3Tls::default(),
             rpc: Rpc::default(),
             place: Place::default(),
             storage: Storage::default(),
@@ -259,6 +275,13 @@ impl Config {
             if !(1_000..=86_400_000).contains(&value.0) {
                 return Err(format!("limits.{name} = {value}: 1s to 1d are possible"));
             }
+        }
+        let S3Tls { cert_file, key_file, local } = &self.s3_tls;
+        if cert_file.is_some() != key_file.is_some() {
+            return Err("s3_tls.cert_file and s3_tls.key_file belong together; set both or neither".into());
+        }
+        if *local && cert_file.is_some() {
+            return Err("s3_tls.local makes a certificate, s3_tls.cert_file names one; keep one".into());
         }
         let Root { access_key, secret_key, secret_key_file } = &self.root;
         let secrets = usize::from(secret_key.is_some()) + usize::from(secret_key_file.is_some());

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cluster.toml` | which cluster this is, and whether it was founded to the end |
 //! | `root-keys.toml` | root credentials, if Stele made them; mode 0600 |
+//! | `s3-tls.toml`, `s3-ca.pem` | the certificate of `--tls` ([`super::local_tls`]) |
 //! | `metadata/` | raft log and state |
 //! | `drive-N/` | one directory per drive |
 
@@ -104,13 +105,13 @@ impl DataDir {
         self.path.join(name)
     }
 
-    async fn read(&self, name: &str) -> anyhow::Result<Option<String>> {
+    pub(super) async fn read(&self, name: &str) -> anyhow::Result<Option<String>> {
         let Some(bytes) = self.media.read_whole(name, FILE_BYTES_MAX).await? else { return Ok(None) };
         let text = std::str::from_utf8(&bytes).with_context(|| format!("{name} in {}", self.path.display()))?;
         Ok(Some(text.to_owned()))
     }
 
-    async fn write(&self, name: &str, text: String) -> anyhow::Result<()> {
+    pub(super) async fn write(&self, name: &str, text: String) -> anyhow::Result<()> {
         let written = self.media.replace(name, Bytes::from(text)).await;
         written.with_context(|| format!("writing {name} in {}", self.path.display()))
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`data_dir`] | the directory: lock, cluster file, root keys |
 //! | [`founding`] | formatting drives once, finding them again |
+//! | [`local_tls`] | the certificate of `--tls` |
 //! | [`store`] | metadata, drives and gateway, wired |
 //! | [`watch`] | drive states into the cluster map |
 //! | [`slow_media`] | slower drives, for benchmarks |
@@ -13,17 +14,20 @@
 pub(crate) mod banner;
 pub(crate) mod data_dir;
 pub(crate) mod founding;
+pub(crate) mod local_tls;
 pub(crate) mod signals;
 pub(crate) mod slow_media;
 pub(crate) mod store;
 pub(crate) mod watch;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use stele_s3_gateway::http::server::serve;
+use stele_s3_gateway::http::server::{HttpConfig, serve};
+use stele_s3_gateway::http::tls::Tls;
 use stele_s3_gateway::s3::auth::RootKeys as GatewayKeys;
 use stele_s3_gateway::s3::service;
 use stele_types::seam::{Clock, Rng};
@@ -36,6 +40,7 @@ use crate::admin::{self, Pages};
 use crate::config::Config;
 use crate::front::Front;
 use crate::real::{OsRng, RealClock};
+use crate::s3_tls;
 
 use banner::Addresses;
 use data_dir::DataDir;
@@ -54,6 +59,7 @@ pub(crate) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> 
     let gateway_keys = GatewayKeys::new(&keys.access_key, &keys.secret_key)?;
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
     let front = Front::open(&config, &keys.access_key, &clock)?;
+    let (tls, ca) = certificate(&config, &data, clock.as_ref(), rng.as_ref()).await?;
     let (s3, s3_addr) = listen(config.s3_addr, "--s3-addr").await?;
     let (admin, admin_addr) = listen(config.admin_addr, "--admin-addr").await?;
     let pages = Arc::new(Pages::default());
@@ -70,11 +76,16 @@ pub(crate) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> 
     let mut fatal = store.fatal();
     let (stop, stopped) = channel::channel(false);
     let s3_service = service::build(Arc::clone(&store.gateway), gateway_keys, &config.region);
-    let serving = tokio::spawn(serve(s3, s3_service, rng, front.http.clone(), stopped));
+    let addresses = Addresses { s3: s3_addr, https: tls.is_some(), ca, admin: admin_addr };
+    let http = HttpConfig { tls, ..front.http.clone() };
+    let serving = tokio::spawn(serve(s3, s3_service, rng, http, stopped));
 
-    let addresses = Addresses { s3: s3_addr, admin: admin_addr };
     let problems = view.status().await.problems;
-    crate::print(if json { banner::ready_line(addresses) } else { banner::text(&config, addresses, &keys, &problems) });
+    crate::print(if json {
+        banner::ready_line(&addresses)
+    } else {
+        banner::text(&config, &addresses, &keys, &problems)
+    });
     for problem in problems {
         tracing::warn!("{problem}");
     }
@@ -93,6 +104,21 @@ pub(crate) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> 
     admin.abort();
     store.close().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the S3 port shows, if it speaks HTTPS; and the CA's file, where the certificate is our own.
+async fn certificate(
+    config: &Config,
+    data: &DataDir,
+    clock: &dyn Clock,
+    rng: &dyn Rng,
+) -> anyhow::Result<(Option<Arc<Tls>>, Option<PathBuf>)> {
+    if config.s3_tls.local {
+        let (tls, ca) = local_tls::open(config, data, clock, rng).await?;
+        return Ok((Some(tls), Some(ca)));
+    }
+    // The task that follows the files ends with the process.
+    Ok((s3_tls::open(&config.s3_tls).await?.map(|(tls, _)| tls), None))
 }
 
 pub(crate) async fn listen(addr: SocketAddr, flag: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {

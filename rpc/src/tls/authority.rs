@@ -37,7 +37,7 @@ pub struct Validity {
 }
 
 impl Validity {
-    fn apply(self, params: &mut CertificateParams) -> Result<(), TlsError> {
+    pub(super) fn apply(self, params: &mut CertificateParams) -> Result<(), TlsError> {
         let at = |millis: u128| {
             let seconds = i64::try_from(millis / 1000).ok();
             let time = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
@@ -237,11 +237,11 @@ impl NodeKey {
     }
 }
 
-fn new_key() -> Result<KeyPair, TlsError> {
+pub(super) fn new_key() -> Result<KeyPair, TlsError> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|e| TlsError::library("draw a key", e))
 }
 
-fn common_name(name: &str) -> DistinguishedName {
+pub(super) fn common_name(name: &str) -> DistinguishedName {
     let mut out = DistinguishedName::new();
     out.push(DnType::CommonName, name);
     out

@@ -36,6 +36,9 @@ const PRESIGN_KEYS: [&str; 7] = [
     "x-amz-security-token",
 ];
 
+/// Sub-resources of an object whose PUT may name a version.
+const VERSIONED_PUTS: [&str; 4] = ["acl", "legal-hold", "retention", "tagging"];
+
 /// Sub-resources that s3s routes to operations of their own, by method and level. A key that is not
 /// listed would be ignored and the plain operation run instead.
 fn owned_keys(method: &Method, object: bool) -> Option<&'static [&'static str]> {
@@ -105,6 +108,11 @@ pub(super) fn query_keys(uri: &Uri) -> impl Iterator<Item = &str> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(pair))
 }
 
+/// Of writes to an object, only those of a sub-resource of one version name that version.
+fn names_version(method: &Method, uri: &Uri) -> bool {
+    method == Method::PUT && query_keys(uri).any(|key| VERSIONED_PUTS.contains(&key))
+}
+
 /// Decides about one request.
 ///
 /// # Errors
@@ -170,6 +178,7 @@ fn check_query(method: &Method, uri: &Uri) -> Result<(), Refusal> {
         }
         if let Some(owned) = owned
             && !owned.contains(&key)
+            && !(key == "versionId" && names_version(method, uri))
         {
             let message = format!(
                 "The sub-resource or parameter {key:?} is not implemented for {method} on this resource; \
@@ -279,6 +288,8 @@ mod tests {
         }
         for (method, uri) in [
             ("DELETE", "/b/k?versionId=1"),
+            ("PUT", "/b/k?tagging&versionId=1"),
+            ("DELETE", "/b/k?tagging&versionId=1"),
             ("DELETE", "/b/k"),
             ("PUT", "/b/k?partNumber=1&uploadId=x"),
             ("PUT", "/b/"),

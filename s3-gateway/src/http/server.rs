@@ -1,9 +1,10 @@
-//! Serves S3 over HTTP/1.1 and HTTP/2 on a listener, until told to stop.
+//! Serves S3 over HTTP/1.1 and HTTP/2, plain or in TLS, on a listener, until told to stop.
 //!
 //! Limits come before s3s: connections, header size, header time, idle time. Every response carries
 //! a request id. The server never looks into a body.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +23,15 @@ use stele_types::seam::Rng;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use super::audit::watch::TlsVersion;
 use super::document::{self, Document, Fault};
 use super::door::{Counted, Door, error_code};
 use super::first_bytes::FirstBytes;
 use super::guard::{self, Refusal};
 use super::request_id::RequestId;
+use super::tls::Tls;
+use super::version_order;
+use super::wire::Wire;
 use super::write_idle::WriteIdle;
 
 /// Limits of the HTTP server.
@@ -45,6 +50,10 @@ pub struct HttpConfig {
     pub drain_max: Duration,
     /// Limits of requests, and the audit log.
     pub door: Door,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// With it the port speaks HTTPS and nothing else.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Default for HttpConfig {
@@ -56,6 +65,8 @@ impl Default for HttpConfig {
             idle_max: Duration::from_secs(60),
             drain_max: Duration::from_secs(30),
             door: Door::default(),
+            handshake_timeout: Duration::from_secs(10),
+            tls: None,
         }
     }
 }
@@ -92,10 +103,19 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = connection(stream, peer, service.clone(), Arc::clone(&rng), &config);
-        let watched = graceful.watch(connection);
+        let (service, rng, config, mut stop) = (service.clone(), Arc::clone(&rng), config.clone(), stop.clone());
+        let watcher = graceful.watcher();
         tokio::spawn(async move {
-            if let Err(error) = watched.await {
+            let opened = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                opened = open(stream, &config) => opened,
+            };
+            let ended = match opened {
+                Ok(wire) => watcher.watch(connection(wire, peer, service, rng, &config)).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "connection ended");
             }
             drop(slot);
@@ -107,23 +127,36 @@ pub async fn serve(
     }
 }
 
+/// Makes a connection ready for HTTP. Its slot is taken while it shakes hands.
+async fn open(stream: TcpStream, config: &HttpConfig) -> io::Result<Wire> {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let Some(tls) = &config.tls else { return Ok(Wire::Plain(WriteIdle::new(stream, config.idle_max))) };
+    match tokio::time::timeout(config.handshake_timeout, tls.accept(stream, config.idle_max)).await {
+        Ok(shaken) => Ok(Wire::Tls(Box::new(shaken?))),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")),
+    }
+}
+
 fn connection(
-    stream: TcpStream,
+    wire: Wire,
     peer: SocketAddr,
     service: S3Service,
     rng: Arc<dyn Rng>,
     config: &HttpConfig,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + Send + 'static
 {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
-    }
     let (idle, door) = (config.idle_max, config.door.clone());
+    let tls = wire.tls_version().map(TlsVersion);
     let handler = service_fn(move |mut request: Request<Incoming>| {
         let service = service.clone();
         let id = RequestId::draw(rng.as_ref());
         request.extensions_mut().insert(id);
         request.extensions_mut().insert(PeerAddr(peer));
+        if let Some(tls) = tls {
+            request.extensions_mut().insert(tls);
+        }
         let (request, pass, refusal) = door.enter(request, id, peer);
         async move {
             let response = respond(request, refusal, id, service, idle).await;
@@ -145,7 +178,7 @@ fn connection(
         .max_concurrent_streams(256)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .adaptive_window(true);
-    let stream = FirstBytes::new(WriteIdle::new(stream, idle), config.header_timeout);
+    let stream = FirstBytes::new(wire, config.header_timeout);
     builder.serve_connection(TokioIo::new(stream), handler).into_owned()
 }
 
@@ -165,7 +198,7 @@ async fn respond(
             let answer = service.call(request).await;
             match (fault.refusal(), answer) {
                 (Some(refusal), _) => refuse(refusal, id, head),
-                (None, Ok(response)) => with_id_in_error(with_partial_status(response), id),
+                (None, Ok(response)) => with_id_in_error(with_partial_status(version_order::restore(response)), id),
                 (None, Err(error)) => {
                     tracing::error!(request_id = %id, %error, "the request could not be answered");
                     let message = "We encountered an internal error. Please try again.".to_owned();

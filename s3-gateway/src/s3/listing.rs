@@ -21,6 +21,7 @@ use super::headers::timestamp;
 use super::multipart::upload_ref;
 use super::objects::{algorithm_list, checksum_type, version_selector};
 use super::{S3Edge, Shown, fail};
+use crate::http::version_order::VersionOrder;
 
 /// Bytes that stay as they are under `encoding-type=url`.
 fn unreserved(byte: u8) -> bool {
@@ -250,6 +251,7 @@ pub(super) async fn versions(
         common_prefixes: keys.prefixes(page.common_prefixes)?,
         ..ListObjectVersionsOutput::default()
     };
+    let order = VersionOrder(page.rows.iter().map(|row| row.delete_marker).collect());
     for row in page.rows {
         let version_id = Some(Shown { id: row.id, null: row.null_version }.to_string());
         let (last_modified, is_latest) = (Some(timestamp(row.modified)), Some(row.latest));
@@ -274,7 +276,9 @@ pub(super) async fn versions(
             });
         }
     }
-    Ok(S3Response::new(output))
+    let mut response = S3Response::new(output);
+    response.extensions.insert(order);
+    Ok(response)
 }
 
 pub(super) async fn uploads(

@@ -10,6 +10,7 @@
 //! | `objects`, `copy`, `multipart`, `buckets`, `listing` | one translation per operation |
 //! | `probes`, `unset` | reads of configuration that a bucket does not have |
 //! | `versioning` | whether a bucket keeps versions |
+//! | `tagging` | tags of objects and buckets |
 //! | `checksums`, `headers`, `conditions`, `body` | parts of requests and responses |
 //! | `errors` | [`crate::error::GatewayError`] to S3 codes |
 
@@ -17,7 +18,7 @@ mod audited;
 pub mod auth;
 mod body;
 mod buckets;
-mod checksums;
+pub(crate) mod checksums;
 mod conditions;
 mod copy;
 mod errors;
@@ -28,6 +29,7 @@ mod objects;
 mod operations;
 mod probes;
 pub mod service;
+mod tagging;
 #[cfg(test)]
 mod tests;
 mod unset;
@@ -100,4 +102,7 @@ pub(crate) fn fuzz_value(text: &str) {
     }
     let kept = headers::without_aws_chunked(Some(text.to_owned()));
     assert_eq!(headers::without_aws_chunked(kept.clone()), kept);
+    if let Ok(tags) = tagging::header(Some(text)) {
+        assert!(tags.check(stele_types::limits::OBJECT_TAGS_MAX).is_ok());
+    }
 }

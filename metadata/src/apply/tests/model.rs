@@ -247,8 +247,10 @@ impl Run {
         }
         assert_eq!(all, expected);
         for (key, versions) in &self.model.keys {
-            match (self.m.resolve(self.b, key, VersionSelector::Current), self.model.current(key)) {
-                (Ok(MetaReply::Version { version, .. }), Some(expected)) => assert_eq!(version.id, expected.id),
+            match (self.m.resolve(self.b, key, VersionSelector::Current), versions.last()) {
+                (Ok(MetaReply::Version { version, .. }), Some(newest)) => {
+                    assert_eq!((version.id, version.delete_marker), (newest.id, newest.marker));
+                }
                 (Err(error), None) => assert_eq!(error.code, Code::NoSuchKey),
                 other => panic!("{key}: {other:?}"),
             }

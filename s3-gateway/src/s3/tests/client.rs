@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub(super) const ACCESS: &str = "root-key";
@@ -30,7 +30,6 @@ pub(super) struct Ask {
     pub(super) secret: Option<&'static str>,
     /// Seconds that the client's clock is ahead.
     pub(super) ahead: i64,
-    pub(super) keep_alive: bool,
 }
 
 impl Ask {
@@ -47,7 +46,6 @@ impl Ask {
             access: ACCESS,
             secret: Some(SECRET),
             ahead: 0,
-            keep_alive: false,
         }
     }
 
@@ -65,39 +63,41 @@ impl Ask {
         self
     }
 
-    pub(super) fn keep_alive(self) -> Self {
-        Self { keep_alive: true, ..self }
-    }
-
     pub(super) fn query(self, query: &'static str) -> Self {
         Self { query, ..self }
     }
 
-    /// The request as bytes.
-    pub(super) fn bytes(&self, host: SocketAddr) -> Vec<u8> {
+    /// All headers, signed for this host.
+    pub(super) fn signed_for(&self, host: &str) -> Vec<(&'static str, String)> {
         let payload = self.payload.map_or_else(|| hex::encode(Sha256::digest(&self.body)), str::to_owned);
         let stamp = stamp(self.ahead);
         let mut signed =
-            vec![("host", host.to_string()), ("x-amz-content-sha256", payload.clone()), ("x-amz-date", stamp.clone())];
+            vec![("host", host.to_owned()), ("x-amz-content-sha256", payload.clone()), ("x-amz-date", stamp.clone())];
         signed.extend(self.headers.iter().cloned());
         signed.sort();
-        let mut head = format!("{} {}{}{} HTTP/1.1\r\n", self.method, self.path, self.question_mark(), self.query);
-        for (name, value) in signed.iter().chain(&self.late) {
-            head += &format!("{name}: {value}\r\n");
-        }
+        let authorization = self.secret.map(|secret| self.authorization(secret, &stamp, &signed, &payload));
+        signed.extend(self.late.iter().cloned());
         if let Some(length) = self.length.unwrap_or(Some(self.body.len())) {
-            head += &format!("content-length: {length}\r\n");
+            signed.push(("content-length", length.to_string()));
         }
-        if let Some(secret) = self.secret {
-            let authorization = self.authorization(secret, &stamp, &signed, &payload);
-            head += &format!("authorization: {authorization}\r\n");
-        }
-        head += if self.keep_alive { "\r\n" } else { "connection: close\r\n\r\n" };
-        [head.as_bytes(), &self.body].concat()
+        signed.extend(authorization.map(|value| ("authorization", value)));
+        signed
     }
 
-    fn question_mark(&self) -> &'static str {
-        if self.query.is_empty() { "" } else { "?" }
+    /// Path and query.
+    pub(super) fn target(&self) -> String {
+        let question_mark = if self.query.is_empty() { "" } else { "?" };
+        format!("{}{question_mark}{}", self.path, self.query)
+    }
+
+    /// The head of the request as bytes; `connection` is what becomes of the connection.
+    pub(super) fn head(&self, host: &str, connection: &str) -> Vec<u8> {
+        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target());
+        for (name, value) in self.signed_for(host) {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head += &format!("connection: {connection}\r\n\r\n");
+        head.into_bytes()
     }
 
     fn authorization(&self, secret: &str, stamp: &str, signed: &[(&'static str, String)], payload: &str) -> String {
@@ -116,8 +116,12 @@ impl Ask {
 
     /// Sends the request, says that nothing more follows, and reads the answer.
     pub(super) async fn send(&self, to: SocketAddr) -> Answer {
-        let mut stream = TcpStream::connect(to).await.unwrap();
-        stream.write_all(&self.bytes(to)).await.unwrap();
+        self.send_over(TcpStream::connect(to).await.unwrap(), &to.to_string()).await
+    }
+
+    /// As [`Ask::send`], over a connection of one's own to this host.
+    pub(super) async fn send_over(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, host: &str) -> Answer {
+        stream.write_all(&[self.head(host, "close"), self.body.clone()].concat()).await.unwrap();
         let declares_more = matches!(self.length, Some(Some(length)) if length > self.body.len());
         if declares_more {
             stream.shutdown().await.unwrap();
@@ -139,7 +143,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn parse(bytes: &[u8]) -> Self {
+    pub(super) fn parse(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
         let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
         let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);

@@ -140,7 +140,7 @@ async fn a_reader_that_leaves_is_seen() {
     let (edge, lines, auditor) = audited(false).await;
     Ask::put("/box/large", &vec![7; 9 << 20]).send(edge.addr).await;
     let mut stream = TcpStream::connect(edge.addr).await.unwrap();
-    stream.write_all(&Ask::new("GET", "/box/large").bytes(edge.addr)).await.unwrap();
+    stream.write_all(&Ask::new("GET", "/box/large").head(&edge.addr.to_string(), "close")).await.unwrap();
     stream.read_exact(&mut [0; 1000]).await.unwrap();
     drop(stream);
     let seen = lines.wait(3);
@@ -178,7 +178,7 @@ async fn past_the_limit_of_requests_under_way_others_are_told_to_slow_down() {
     let edge = limited(RequestLimits { in_flight_max: 1, per_key: None }).await;
     Ask::put("/box/large", &vec![7; 20 << 20]).send(edge.addr).await;
     let mut reader = TcpStream::connect(edge.addr).await.unwrap();
-    reader.write_all(&Ask::new("GET", "/box/large").bytes(edge.addr)).await.unwrap();
+    reader.write_all(&Ask::new("GET", "/box/large").head(&edge.addr.to_string(), "close")).await.unwrap();
     reader.read_exact(&mut [0; 1000]).await.unwrap();
     let refused = Ask::put("/box/more", b"x").send(edge.addr).await;
     assert_eq!((refused.status, refused.code().as_str(), refused.header("retry-after")), (503, "SlowDown", Some("1")));
@@ -216,14 +216,14 @@ async fn silent_and_dripping_connections_are_closed() {
         ..HttpConfig::default()
     };
     let edge = edge_with(config).await;
-    let whole = Ask::new("HEAD", "/box").keep_alive().bytes(edge.addr);
+    let whole = Ask::new("HEAD", "/box").head(&edge.addr.to_string(), "keep-alive");
     let document = Ask { length: Some(Some(1000)), ..Ask::new("POST", "/box/k").query("uploadId=0") };
     let starts: [(&str, Vec<u8>); 5] = [
         ("nothing", Vec::new()),
         ("half of HTTP/2", b"PRI * HTTP/2.0\r\n".to_vec()),
         ("half of a header", whole[..whole.len() - 10].to_vec()),
         ("a kept-alive connection", whole),
-        ("half of a document", document.bytes(edge.addr)),
+        ("half of a document", document.head(&edge.addr.to_string(), "close")),
     ];
     for (name, bytes) in starts {
         let mut stream = TcpStream::connect(edge.addr).await.unwrap();
