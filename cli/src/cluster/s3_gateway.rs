@@ -10,7 +10,7 @@ use stele_rpc::error::{Code, RpcError};
 use stele_rpc::transport::{Request, Response, Service};
 use stele_s3_gateway::api::{Cpu, GatewayDeps};
 use stele_s3_gateway::gateway::Gateway;
-use stele_s3_gateway::http::server::serve;
+use stele_s3_gateway::http::server::{HttpConfig, serve};
 use stele_s3_gateway::s3::auth::RootKeys as GatewayKeys;
 use stele_s3_gateway::s3::service;
 use stele_types::ids::NodeId;
