@@ -13,19 +13,19 @@ mod admin;
 mod cluster;
 mod config;
 mod dev;
+mod front;
+mod logging;
 mod real;
 mod s3_tls;
 mod status_command;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 use cluster::command::{ClusterCommand, GatewayArgs, Process, RoleArgs, StorageArgs};
-use config::{Config, Flags, LogFormat};
+use config::Flags;
 
 /// Buffers are made on one thread and freed on another all the time, where the C library's allocator
 /// holds a lock.
@@ -95,7 +95,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let code = match cli.command {
         Command::Dev { flags, json } => {
             let config = config::load(&flags, std::env::vars_os())?;
-            start_logging(&config)?;
+            logging::start(&config)?;
             runtime.block_on(dev::run(config, json))
         }
         Command::Cluster { command } => runtime.block_on(command.run()),
@@ -116,22 +116,6 @@ fn main() -> anyhow::Result<ExitCode> {
 
 fn run_process(runtime: &tokio::runtime::Runtime, process: Process) -> anyhow::Result<ExitCode> {
     let config = process.config()?;
-    start_logging(&config)?;
+    logging::start(&config)?;
     runtime.block_on(process.run(config))
-}
-
-/// Never in a log, whatever the operator sets: at debug level s3s writes the signature it expected.
-const SILENCED: &str = "s3s=off";
-
-fn start_logging(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(format!("{},{SILENCED}", config.log.level)).with_context(|| {
-        format!("log.level = {:?} is not a filter, as info or stele_metadata=debug", config.log.level)
-    })?;
-    let colours = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    match config.log.format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
 }

@@ -140,8 +140,7 @@ def foreign_sub_resources_do_not_run_the_plain_operation(t):
         ("PUT", f"{t.path}/k", "foo="), ("PUT", f"{t.path}/k", "tagging="), ("PUT", f"{t.path}/k", "retention="),
         ("PUT", f"{t.path}/k", "versionId=null"), ("PUT", t.path, "versioning="), ("PUT", t.path, "policy="),
         ("PUT", t.path, "lifecycle="), ("PUT", t.path, "cors="), ("POST", f"{t.path}/k", "select=&select-type=2"),
-        ("POST", f"{t.path}/k", "restore="), ("GET", f"{t.path}/k", "torrent="), ("GET", t.path, "website="),
-        ("GET", t.path, "replication="), ("PUT", f"{t.path}/k", "renameObject="),
+        ("POST", f"{t.path}/k", "restore="), ("GET", f"{t.path}/k", "torrent="), ("PUT", f"{t.path}/k", "renameObject="),
     ]:
         answer = t.raw.call(method, path, query, body=b"" if method in ("GET", "DELETE") else b"<x/>")
         assert answer.status in (400, 405, 501), f"{method} ?{query}: {answer}"
@@ -265,7 +264,6 @@ def unimplemented_operations_say_so(t):
     for name, more in [
         ("put_bucket_policy", {"Policy": "{}"}),
         ("put_bucket_acl", {"ACL": "public-read"}),
-        ("get_bucket_replication", {}), ("get_bucket_website", {}), ("get_bucket_notification_configuration", {}),
     ]:
         error = refused("NotImplemented", getattr(t.s3, name), Bucket=t.bucket, status=501, **more)
         assert error["Error"]["Message"], f"{name}: no text"

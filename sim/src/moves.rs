@@ -5,7 +5,7 @@ use futures::FutureExt as _;
 use stele_s3_gateway::api::{AppendRequest, BodyRequest, EtagCondition, PutRequest, ReadConditions, RenameRequest};
 use stele_s3_gateway::error::GatewayError;
 use stele_s3_gateway::{append, rename};
-use stele_types::object::{ETag, Precondition, StoredHeaders, Tags};
+use stele_types::object::{ETag, Lock, Precondition, StoredHeaders, Tags};
 
 use crate::client::{Answer, Client, outcome};
 use crate::env::{BUCKET, GatewayHandle};
@@ -30,6 +30,7 @@ impl Client {
             body: BodyRequest::from_bytes(bytes),
             headers: StoredHeaders::default(),
             tags: Tags::default(),
+            lock: Lock::default(),
             precondition: Precondition::Matches(vec![text]),
             origin: self.origin(),
         };

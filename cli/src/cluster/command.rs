@@ -63,6 +63,9 @@ pub(crate) struct GatewayArgs {
     /// Where to serve S3 [default: 127.0.0.1:9000].
     #[arg(long, value_name = "ADDR")]
     s3_addr: Option<SocketAddr>,
+    /// File to append one JSON line per S3 request to; - is stdout [default: none].
+    #[arg(long, value_name = "FILE")]
+    audit_log: Option<String>,
     #[command(flatten)]
     tls: TlsFlags,
 }
@@ -176,7 +179,8 @@ impl Process {
             }
             Self::Gateway(args) => {
                 let address = args.s3_addr.map(|addr| (&["s3_addr"] as &[_], Value::from(addr.to_string())));
-                configuration(&args.role, args.tls.settings()?.into_iter().chain(address).collect())
+                let audit = args.audit_log.clone().map(|place| (&["audit", "log"] as &[_], Value::from(place)));
+                configuration(&args.role, args.tls.settings()?.into_iter().chain(address).chain(audit).collect())
             }
         }
     }

@@ -31,6 +31,7 @@ use crate::dev::data_dir::configured_keys;
 use crate::dev::listen;
 use crate::dev::signals::StopSignals;
 use crate::dev::store::gateway_config;
+use crate::front::Front;
 use crate::real::{self, OsRng, RealClock};
 use crate::s3_tls;
 
@@ -50,6 +51,7 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     let keys = configured_keys(&config.root)?.context(
         "set the root credentials, the same on every gateway: STELE_ROOT_ACCESS_KEY and STELE_ROOT_SECRET_KEY_FILE",
     )?;
+    let front = Front::open(&config, &keys.access_key, &clock)?;
     let keys = GatewayKeys::new(&keys.access_key, &keys.secret_key)?;
     ensure!(!config.s3_tls.local, "only stele dev makes a certificate; set s3_tls.cert_file and s3_tls.key_file");
     let (tls, following) = s3_tls::open(&config.s3_tls).await?.unzip();
@@ -68,11 +70,17 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     running.background.push(tokio::spawn(follower.run()));
     running.background.push(tokio::spawn(pass_maps_on(wire.map.subscribe(), Arc::downgrade(&gateway))));
     let view = View::of_node(&meta, &wire, Some(Arc::clone(&gateway)));
-    pages.opened(view, Metrics::new(|registry| gateway.register_metrics(registry)));
+    pages.opened(
+        view,
+        Metrics::new(|registry| {
+            gateway.register_metrics(registry);
+            front.register(registry);
+        }),
+    );
     let (stop, stopped) = watch::channel(false);
     let s3_service = service::build(Arc::clone(&gateway), keys, &config.region);
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let http = HttpConfig { tls, ..HttpConfig::default() };
+    let http = HttpConfig { tls, ..front.http.clone() };
     let serving = tokio::spawn(serve(s3, s3_service, rng, http, stopped));
     let addresses = [("s3", format!("{scheme}://{s3_addr}")), ("admin", format!("http://{admin_addr}"))];
     running.tell_ready(&member, &addresses, json)?;
@@ -80,6 +88,7 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     tracing::info!(signal, "stopping");
     stop.send_replace(true);
     serving.await.context("the S3 server failed")?;
+    front.close().await;
     admin.abort();
     gateway.stop().await;
     running.stop().await;

@@ -27,6 +27,9 @@ pub(crate) struct Flags {
     /// Where to serve health, metrics and status [default: 127.0.0.1:9001].
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin_addr: Option<SocketAddr>,
+    /// File to append one JSON line per S3 request to; - is stdout [default: none].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit_log: Option<String>,
     /// Serve S3 over HTTPS with a certificate made for this machine; the ready line names the CA file.
     #[arg(long)]
     pub(crate) tls: bool,
@@ -132,7 +135,7 @@ enum Shape {
 }
 
 /// Every variable, and the setting it stands for.
-const VARIABLES: [(&str, &[&str], Shape); 25] = [
+const VARIABLES: [(&str, &[&str], Shape); 32] = [
     ("STELE_DATA", &["data"], Shape::Text),
     ("STELE_DRIVES", &["drives"], Shape::Integer),
     ("STELE_S3_ADDR", &["s3_addr"], Shape::Text),
@@ -157,6 +160,13 @@ const VARIABLES: [(&str, &[&str], Shape); 25] = [
     ("STELE_GC_GRACE", &["gc", "grace"], Shape::Text),
     ("STELE_LOG_LEVEL", &["log", "level"], Shape::Text),
     ("STELE_LOG_FORMAT", &["log", "format"], Shape::Text),
+    ("STELE_AUDIT_LOG", &["audit", "log"], Shape::Text),
+    ("STELE_AUDIT_STRICT", &["audit", "strict"], Shape::Switch),
+    ("STELE_LIMITS_CONNECTIONS", &["limits", "connections"], Shape::Integer),
+    ("STELE_LIMITS_REQUESTS", &["limits", "requests"], Shape::Integer),
+    ("STELE_LIMITS_REQUESTS_PER_SECOND", &["limits", "requests_per_second"], Shape::Integer),
+    ("STELE_LIMITS_HEADER_TIMEOUT", &["limits", "header_timeout"], Shape::Text),
+    ("STELE_LIMITS_IDLE_TIMEOUT", &["limits", "idle_timeout"], Shape::Text),
     ("STELE_BENCH_DRIVE_SYNC_LATENCY", &["bench", "drive_sync_latency"], Shape::Text),
 ];
 
@@ -269,6 +279,9 @@ fn flag_layer(flags: &Flags) -> anyhow::Result<Table> {
     set("drives", flags.drives.map(|n| Value::Integer(i64::from(n))));
     set("s3_addr", flags.s3_addr.map(|addr| Value::String(addr.to_string())));
     set("admin_addr", flags.admin_addr.map(|addr| Value::String(addr.to_string())));
+    if let Some(place) = &flags.audit_log {
+        merge(&mut table, nested(&["audit", "log"], Value::from(place.clone())));
+    }
     let local = flags.tls.then_some((&["s3_tls", "local"] as &[_], Value::Boolean(true)));
     for (path, value) in flags.tls_files.settings()?.into_iter().chain(local) {
         merge(&mut table, nested(path, value));
@@ -335,6 +348,9 @@ mod tests {
             ("[gc]\ninterval = 5\n", "interval"),
             ("[memory]\nbudget = \"1MiB\"\n", "memory.budget"),
             ("[root]\naccess_key = \"a\"\n", "secret_key"),
+            ("[audit]\nfile = \"x\"\n", "file"),
+            ("[limits]\nrequests = 0\n", "limits.requests"),
+            ("[limits]\nidle_timeout = \"5ms\"\n", "limits.idle_timeout"),
             ("[s3_tls]\ncert_file = \"a\"\n", "s3_tls.key_file"),
             ("[s3_tls]\ncert_file = \"a\"\nkey_file = \"b\"\nlocal = true\n", "keep one"),
         ] {
@@ -343,7 +359,7 @@ mod tests {
             assert!(error.contains(needle), "{text}: {error}");
         }
         for (name, value) in
-            [("STELE_DRIVEZ", "1"), ("STELE_DRIVES", "x"), ("STELE_GC_GRACE", "1"), ("STELE_S3_TLS_LOCAL", "1")]
+            [("STELE_DRIVEZ", "1"), ("STELE_DRIVES", "x"), ("STELE_AUDIT_STRICT", "yes"), ("STELE_S3_TLS_LOCAL", "1")]
         {
             let error = format!("{:#}", load(&Flags::default(), vars(&[(name, value)])).unwrap_err());
             assert!(error.contains(name), "{name}: {error}");

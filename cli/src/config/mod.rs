@@ -35,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) memory: Memory,
     pub(crate) gc: Gc,
     pub(crate) log: Log,
+    pub(crate) audit: Audit,
+    pub(crate) limits: Limits,
     pub(crate) bench: Bench,
 }
 
@@ -134,6 +136,32 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// One JSON line per S3 request.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Audit {
+    /// File that lines are appended to; `-` is stdout, empty is nowhere.
+    pub(crate) log: String,
+    /// Requests are refused while their line could be lost.
+    pub(crate) strict: bool,
+}
+
+/// How much clients may ask for at once.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// S3 connections open at once; others wait.
+    pub(crate) connections: u32,
+    /// S3 requests under way at once; others get SlowDown.
+    pub(crate) requests: u32,
+    /// S3 requests per second of one access key; more get SlowDown. 0: any number.
+    pub(crate) requests_per_second: u32,
+    /// Longest wait for the header of a request, and longest life of a connection without one.
+    pub(crate) header_timeout: Span,
+    /// Longest pause of a client within a body that it sends or reads.
+    pub(crate) idle_timeout: Span,
+}
+
 /// For benchmarks only.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -158,6 +186,8 @@ impl Default for Config {
             memory: Memory::default(),
             gc: Gc::default(),
             log: Log::default(),
+            audit: Audit::default(),
+            limits: Limits::default(),
             bench: Bench::default(),
         }
     }
@@ -194,6 +224,18 @@ impl Default for Log {
     }
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            requests: 1024,
+            requests_per_second: 0,
+            header_timeout: Span(75_000),
+            idle_timeout: Span(60_000),
+        }
+    }
+}
+
 impl Default for Bench {
     fn default() -> Self {
         Self { drive_sync_latency: Span(0) }
@@ -222,6 +264,17 @@ impl Config {
         if self.memory.cache.0 > self.memory.budget.0 / 2 {
             let (cache, budget) = (self.memory.cache, self.memory.budget);
             return Err(format!("memory.cache = {cache} is over half of memory.budget = {budget}; lower it"));
+        }
+        for (name, value) in [("connections", self.limits.connections), ("requests", self.limits.requests)] {
+            if !(1..=1_000_000).contains(&value) {
+                return Err(format!("limits.{name} = {value}: 1 to 1000000 are possible"));
+            }
+        }
+        let times = [("header_timeout", self.limits.header_timeout), ("idle_timeout", self.limits.idle_timeout)];
+        for (name, value) in times {
+            if !(1_000..=86_400_000).contains(&value.0) {
+                return Err(format!("limits.{name} = {value}: 1s to 1d are possible"));
+            }
         }
         let S3Tls { cert_file, key_file, local } = &self.s3_tls;
         if cert_file.is_some() != key_file.is_some() {

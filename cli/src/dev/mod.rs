@@ -38,6 +38,7 @@ use crate::admin::metrics::Metrics;
 use crate::admin::view::View;
 use crate::admin::{self, Pages};
 use crate::config::Config;
+use crate::front::Front;
 use crate::real::{OsRng, RealClock};
 use crate::s3_tls;
 
@@ -57,6 +58,7 @@ pub(crate) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> 
     let keys = data.root_keys(&config.root, rng.as_ref()).await?;
     let gateway_keys = GatewayKeys::new(&keys.access_key, &keys.secret_key)?;
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+    let front = Front::open(&config, &keys.access_key, &clock)?;
     let (tls, ca) = certificate(&config, &data, clock.as_ref(), rng.as_ref()).await?;
     let (s3, s3_addr) = listen(config.s3_addr, "--s3-addr").await?;
     let (admin, admin_addr) = listen(config.admin_addr, "--admin-addr").await?;
@@ -69,13 +71,13 @@ pub(crate) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> 
         _ = signals.wait() => return Ok(ExitCode::SUCCESS),
         store = Store::open(&config, &data, clock, Arc::clone(&rng)) => store?,
     };
-    let (view, metrics) = show(&store);
+    let (view, metrics) = show(&store, &front);
     pages.opened(view.clone(), metrics);
     let mut fatal = store.fatal();
     let (stop, stopped) = channel::channel(false);
     let s3_service = service::build(Arc::clone(&store.gateway), gateway_keys, &config.region);
     let addresses = Addresses { s3: s3_addr, https: tls.is_some(), ca, admin: admin_addr };
-    let http = HttpConfig { tls, ..HttpConfig::default() };
+    let http = HttpConfig { tls, ..front.http.clone() };
     let serving = tokio::spawn(serve(s3, s3_service, rng, http, stopped));
 
     let problems = view.status().await.problems;
@@ -98,6 +100,7 @@ pub(crate) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> 
     }
     stop.send_replace(true);
     serving.await.context("the S3 server failed")?;
+    front.close().await;
     admin.abort();
     store.close().await?;
     Ok(ExitCode::SUCCESS)
@@ -125,7 +128,7 @@ pub(crate) async fn listen(addr: SocketAddr, flag: &str) -> anyhow::Result<(TcpL
     Ok((listener, addr))
 }
 
-fn show(store: &Store) -> (View, Metrics) {
+fn show(store: &Store, front: &Front) -> (View, Metrics) {
     let view = View {
         meta: store.meta_client.clone(),
         storage: store.storage_client.clone(),
@@ -137,6 +140,7 @@ fn show(store: &Store) -> (View, Metrics) {
         store.metadata.metrics().register(registry);
         store.storage_metrics.register(registry);
         store.gateway.register_metrics(registry);
+        front.register(registry);
     });
     (view, metrics)
 }

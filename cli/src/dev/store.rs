@@ -145,6 +145,7 @@ pub(crate) fn gateway_config(config: &Config) -> anyhow::Result<GatewayConfig> {
     Ok(GatewayConfig {
         memory_bytes: memory.budget.0.saturating_sub(memory.cache.0),
         cache_bytes: usize::try_from(memory.cache.0).context("memory.cache")?,
+        body_idle: config.limits.idle_timeout.duration(),
         ..GatewayConfig::default()
     })
 }

@@ -7,13 +7,20 @@
 //! | [`tls`] | HTTPS: the certificate, the handshake |
 //! | [`guard`] | requests that s3s would misread, refused or cleaned |
 //! | `document` | XML bodies: digests, idle time, honest errors |
+//! | `door` | requests under way, allowances of keys, and the way in and out for the audit log |
+//! | `rate` | requests per second of one key |
+//! | [`audit`] | one line per request |
 //! | `version_order` | the order of versions and delete markers in a listing |
-//! | `wire`, `write_idle` | one connection's stream; peers that stop reading |
+//! | `wire`, `first_bytes`, `write_idle` | one connection's stream; peers that say nothing, or stop reading |
 //! | [`request_id`] | ids that tie a response to the log |
 
+pub mod audit;
 pub(crate) mod document;
+pub mod door;
 mod elements;
+mod first_bytes;
 pub mod guard;
+pub mod rate;
 pub mod request_id;
 pub mod server;
 pub mod tls;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::RETRY_AFTER;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -22,7 +23,10 @@ use stele_types::seam::Rng;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use super::audit::watch::TlsVersion;
 use super::document::{self, Document, Fault};
+use super::door::{Counted, Door, error_code};
+use super::first_bytes::FirstBytes;
 use super::guard::{self, Refusal};
 use super::request_id::RequestId;
 use super::tls::Tls;
@@ -35,7 +39,7 @@ use super::write_idle::WriteIdle;
 pub struct HttpConfig {
     /// Connections at once; past it, accepting waits.
     pub connections_max: usize,
-    /// A request's header must be complete this long after its first byte or, on a kept-alive
+    /// A request's header must be complete this long after the connection was opened or, on a kept-alive
     /// connection, after the last response. Bounds idle connections too.
     pub header_timeout: Duration,
     /// Bytes of one request's header.
@@ -44,6 +48,8 @@ pub struct HttpConfig {
     pub idle_max: Duration,
     /// How long running requests may go on after a stop.
     pub drain_max: Duration,
+    /// Limits of requests, and the audit log.
+    pub door: Door,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
     /// With it the port speaks HTTPS and nothing else.
@@ -58,6 +64,7 @@ impl Default for HttpConfig {
             header_bytes_max: 64 * 1024,
             idle_max: Duration::from_secs(60),
             drain_max: Duration::from_secs(30),
+            door: Door::default(),
             handshake_timeout: Duration::from_secs(10),
             tls: None,
         }
@@ -140,13 +147,22 @@ fn connection(
     config: &HttpConfig,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + Send + 'static
 {
-    let idle = config.idle_max;
+    let (idle, door) = (config.idle_max, config.door.clone());
+    let tls = wire.tls_version().map(TlsVersion);
     let handler = service_fn(move |mut request: Request<Incoming>| {
         let service = service.clone();
         let id = RequestId::draw(rng.as_ref());
         request.extensions_mut().insert(id);
         request.extensions_mut().insert(PeerAddr(peer));
-        async move { Ok::<_, Infallible>(respond(request, id, service, idle).await) }
+        if let Some(tls) = tls {
+            request.extensions_mut().insert(tls);
+        }
+        let (request, pass, refusal) = door.enter(request, id, peer);
+        async move {
+            let response = respond(request, refusal, id, service, idle).await;
+            let error = error_code(&response);
+            Ok::<_, Infallible>(pass.leave(response, error))
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -162,13 +178,21 @@ fn connection(
         .max_concurrent_streams(256)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .adaptive_window(true);
-    builder.serve_connection(TokioIo::new(wire), handler).into_owned()
+    let stream = FirstBytes::new(wire, config.header_timeout);
+    builder.serve_connection(TokioIo::new(stream), handler).into_owned()
 }
 
-async fn respond(request: Request<Incoming>, id: RequestId, service: S3Service, idle: Duration) -> Response<Body> {
+async fn respond(
+    request: Request<Counted<Incoming>>,
+    refusal: Option<Refusal>,
+    id: RequestId,
+    service: S3Service,
+    idle: Duration,
+) -> Response<Body> {
     let head = request.method() == http::Method::HEAD;
     let closing = expects_in_vain(&request);
-    let mut response = match admit(request, idle) {
+    let admitted = refusal.map_or_else(|| admit(request, idle), Err);
+    let mut response = match admitted {
         Err(refusal) => refuse(&refusal, id, head),
         Ok((request, fault)) => {
             let answer = service.call(request).await;
@@ -183,10 +207,14 @@ async fn respond(request: Request<Incoming>, id: RequestId, service: S3Service, 
             }
         }
     };
+    let unavailable = response.status() == StatusCode::SERVICE_UNAVAILABLE;
     let headers = response.headers_mut();
     headers.insert("x-amz-request-id", id.header());
     headers.insert("x-amz-id-2", id.header());
     headers.insert(http::header::SERVER, HeaderValue::from_static("Stele"));
+    if unavailable && !headers.contains_key(RETRY_AFTER) {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     if closing {
         headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -226,13 +254,13 @@ fn with_partial_status(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// Makes a request ready for s3s, or refuses it.
-fn admit(mut request: Request<Incoming>, idle: Duration) -> Result<(Request<Body>, Fault), Refusal> {
+fn admit(mut request: Request<Counted<Incoming>>, idle: Duration) -> Result<(Request<Body>, Fault), Refusal> {
     guard::check(request.method(), request.uri(), request.headers())?;
     guard::check_length(request.method(), request.uri(), request.version(), request.headers())?;
     guard::clean_range(request.headers_mut());
     let fault = Fault::default();
     if !document::is_document(request.method(), request.uri()) {
-        return Ok((request.map(Body::from), fault));
+        return Ok((request.map(Body::http_body), fault));
     }
     let declared = document::declared(request.uri(), request.headers())?;
     let noted = fault.clone();

@@ -18,6 +18,14 @@ pub(super) enum Wire {
     Tls(Box<TlsStream<WriteIdle<TcpStream>>>),
 }
 
+impl Wire {
+    /// Version that was agreed on; `None` without TLS.
+    pub(super) fn tls_version(&self) -> Option<&'static str> {
+        let Self::Tls(stream) = self else { return None };
+        stream.get_ref().1.protocol_version().and_then(|version| version.as_str())
+    }
+}
+
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {

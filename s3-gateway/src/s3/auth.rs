@@ -1,10 +1,13 @@
 //! Keys and authorisation. There is one root key pair; users and policies come later, and their
 //! place is [`authorise`].
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
-use s3s::{S3Result, s3_error};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+
+use crate::http::audit::watch::Note;
+use crate::http::door::Allowance;
 
 /// The root key pair.
 #[derive(Clone)]
@@ -65,11 +68,28 @@ pub struct RootAccess;
 #[async_trait::async_trait]
 impl S3Access for RootAccess {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if let Some(note) = cx.extensions_mut().get::<Note>().cloned() {
+            note.operation(cx);
+        }
         let token = cx.headers().contains_key("x-amz-security-token")
             || cx.uri().query().is_some_and(|q| q.to_ascii_lowercase().contains("x-amz-security-token="));
         let signer = cx.credentials().map(|c| c.access_key.as_str());
-        authorise(signer, token, cx.headers().get("x-amz-expected-bucket-owner"))
+        authorise(signer, token, cx.headers().get("x-amz-expected-bucket-owner"))?;
+        let signer = signer.map(str::to_owned).unwrap_or_default();
+        match cx.extensions_mut().get::<Allowance>() {
+            Some(allowance) => allowance.take(&signer).map_err(|seconds| slow_down(&signer, seconds)),
+            None => Ok(()),
+        }
     }
+}
+
+fn slow_down(access_key: &str, seconds: u64) -> S3Error {
+    let message = format!("The access key {access_key} makes too many requests. Please reduce your request rate.");
+    let mut error = S3Error::with_message(S3ErrorCode::SlowDown, message);
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
+    error.set_headers(headers);
+    error
 }
 
 /// The one place that allows or denies. The root key may do everything; nobody else exists.

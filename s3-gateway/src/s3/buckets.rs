@@ -7,8 +7,10 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use stele_types::limits::LIST_PAGE_MAX;
+use stele_types::object::BucketRow;
 
 use super::headers::timestamp;
+use super::listing::{in_answer, token, token_after};
 use super::unsupported::{canned_acl, refuse};
 use super::{S3Edge, fail, origin};
 use crate::api::GatewayError;
@@ -32,35 +34,54 @@ pub(super) async fn list(edge: &S3Edge, req: S3Request<ListBucketsInput>) -> S3R
             .filter(|max| (1..=10_000).contains(max))
             .ok_or_else(|| s3_error!(InvalidArgument, "max-buckets must be between 1 and 10000."))?,
     };
-    let prefix = req.input.prefix.clone().unwrap_or_default();
-    let mut after = req.input.continuation_token.clone();
-    let mut buckets = Vec::new();
-    // The metadata service answers in bounded pages; S3 promises all buckets unless asked for fewer.
-    let next = loop {
-        let wanted = max.saturating_sub(u32::try_from(buckets.len()).unwrap_or(u32::MAX));
-        let page_max = wanted.min(u32::try_from(LIST_PAGE_MAX).unwrap_or(u32::MAX));
-        let page = crate::bucket::list_buckets(&edge.gateway, &prefix, after.as_deref(), page_max).await;
-        let page = page.map_err(|e| fail(&req, e))?;
-        buckets.extend(page.rows);
-        if !page.truncated || page.next_after.is_none() {
-            break None;
-        }
-        if buckets.len() >= usize::try_from(max).unwrap_or(usize::MAX) {
-            break page.next_after;
-        }
-        after = page.next_after;
-    };
-    let buckets = buckets.into_iter().map(|bucket| Bucket {
+    let input = &req.input;
+    if input.prefix.as_deref().is_some_and(|prefix| in_answer(prefix).is_none()) {
+        return Err(s3_error!(InvalidArgument, "The prefix has characters that no bucket's name has."));
+    }
+    // All buckets are in this region.
+    let elsewhere = input.bucket_region.as_deref().is_some_and(|region| region != edge.region.as_ref());
+    let (found, next) = if elsewhere { (Vec::new(), None) } else { pages(edge, &req, max).await? };
+    let asked = input.bucket_region.is_some() || input.prefix.is_some() || input.max_buckets.is_some();
+    let buckets = found.into_iter().map(|bucket| Bucket {
         name: Some(bucket.name),
         creation_date: Some(timestamp(bucket.created)),
+        // S3 tells the region only to those who use a parameter.
+        bucket_region: (asked || input.continuation_token.is_some()).then(|| edge.region.to_string()),
         ..Bucket::default()
     });
     Ok(S3Response::new(ListBucketsOutput {
         buckets: Some(buckets.collect()),
         owner: Some(requester(&req)),
-        continuation_token: next,
-        prefix: req.input.prefix.clone(),
+        continuation_token: next.as_deref().map(token),
+        prefix: input.prefix.clone(),
     }))
+}
+
+/// The metadata service answers in bounded pages; S3 promises all buckets unless asked for fewer. Returns the last
+/// name too, if there are more.
+async fn pages(
+    edge: &S3Edge,
+    req: &S3Request<ListBucketsInput>,
+    max: u32,
+) -> S3Result<(Vec<BucketRow>, Option<String>)> {
+    let prefix = req.input.prefix.clone().unwrap_or_default();
+    let given = req.input.continuation_token.as_deref().filter(|token| !token.is_empty());
+    let mut after = given.map(token_after).transpose()?;
+    let mut buckets = Vec::new();
+    loop {
+        let wanted = max.saturating_sub(u32::try_from(buckets.len()).unwrap_or(u32::MAX));
+        let page_max = wanted.min(u32::try_from(LIST_PAGE_MAX).unwrap_or(u32::MAX));
+        let page = crate::bucket::list_buckets(&edge.gateway, &prefix, after.as_deref(), page_max).await;
+        let page = page.map_err(|e| fail(req, e))?;
+        buckets.extend(page.rows);
+        if !page.truncated || page.next_after.is_none() {
+            return Ok((buckets, None));
+        }
+        if buckets.len() >= usize::try_from(max).unwrap_or(usize::MAX) {
+            return Ok((buckets, page.next_after));
+        }
+        after = page.next_after;
+    }
 }
 
 pub(super) async fn create(

@@ -4,9 +4,11 @@
 //! | module | holds |
 //! |---|---|
 //! | [`auth`] | keys and the one authorisation function |
+//! | `audited` | the keys of a bulk deletion, for the audit log |
 //! | [`service`] | s3s with our configuration |
 //! | `operations` | which operations exist; everything else is 501 |
 //! | `objects`, `attributes`, `copy`, `part_copy`, `rename`, `multipart`, `buckets`, `listing` | one translation per operation |
+//! | `probes`, `unset` | reads of configuration that a bucket does not have |
 //! | `versioning` | whether a bucket keeps versions |
 //! | `tagging` | tags of objects and buckets |
 //! | `lock` | object lock: retention and legal hold |
@@ -14,6 +16,7 @@
 //! | `errors` | [`crate::error::GatewayError`] to S3 codes |
 
 mod attributes;
+mod audited;
 pub mod auth;
 mod body;
 mod buckets;
@@ -34,6 +37,7 @@ pub mod service;
 mod tagging;
 #[cfg(test)]
 mod tests;
+mod unset;
 mod unsupported;
 mod versioning;
 

@@ -12,6 +12,7 @@ use stele_types::object::{ChecksumAlgorithm, ChecksumType};
 
 use super::checksums::{self, body_request, checksum_fields, declared, set_checksums};
 use super::headers::{committed_evidence, stored_headers};
+use super::listing::in_answer;
 use super::lock::lock_headers;
 use super::objects::checksum_type;
 use super::unsupported::{refuse_sse_customer, refuse_unsupported};
@@ -76,7 +77,7 @@ pub(super) async fn create(
     let upload = crate::multipart::create_upload(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
     Ok(S3Response::new(CreateMultipartUploadOutput {
         bucket: Some(req.input.bucket.clone()),
-        key: Some(req.input.key.clone()),
+        key: in_answer(&req.input.key),
         upload_id: Some(upload.id.to_string()),
         checksum_algorithm: checksum.map(|(a, _)| s3s::dto::ChecksumAlgorithm::from_static(checksums::name(a))),
         checksum_type: checksum.map(|(_, kind)| checksum_type(kind)),
@@ -153,7 +154,7 @@ pub(super) async fn complete(
     let attributes = &committed.attributes;
     let mut output = CompleteMultipartUploadOutput {
         bucket: Some(req.input.bucket.clone()),
-        key: Some(req.input.key.clone()),
+        key: in_answer(&req.input.key),
         location: Some(format!("/{}/{}", req.input.bucket, req.input.key)),
         e_tag: Some(ETag::Strong(attributes.etag.to_string())),
         version_id: edge.version_id(&req.input.bucket, (&committed).into()).await,

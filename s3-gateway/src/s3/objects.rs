@@ -16,11 +16,12 @@ use super::checksums::{body_request, checksum_fields, declared, set_checksums};
 use super::headers::{committed_evidence, evidence, give_back_headers, stored_headers, timestamp};
 use super::lock::{bypasses, give_back_lock, lock_headers, require_digest};
 use super::unsupported::{refuse, refuse_sse_customer, refuse_unsupported};
-use super::{S3Edge, body, conditions, fail, fail_as, origin, tagging};
+use super::{S3Edge, audited, body, conditions, fail, fail_as, origin, tagging};
 use crate::api::{
     AppendRequest, ByteRange, DeleteOne, DeleteRequest, GatewayError, GetRequest, HeadReply, PutRequest,
     ReadConditions, Shown,
 };
+use crate::http::audit::watch::Note;
 use crate::http::request_id::RequestId;
 
 /// `versionId` as the gateway reads it.
@@ -278,6 +279,7 @@ pub(super) async fn delete_many(
             precondition: conditions::delete(etag, object.size, object.last_modified_time.clone())?,
         });
     }
+    audited::reserve(&req, objects)?;
     let request = DeleteRequest {
         bucket: req.input.bucket.clone(),
         items,
@@ -286,10 +288,13 @@ pub(super) async fn delete_many(
     };
     let outcomes = crate::delete::delete_objects(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
     let id = req.extensions.get::<RequestId>().copied();
+    let note = req.extensions.get::<Note>();
     let quiet = req.input.delete.quiet.unwrap_or(false);
     let mut output = DeleteObjectsOutput::default();
     for (object, outcome) in objects.iter().zip(outcomes) {
         let version_id = object.version_id.clone().filter(|id| !id.is_empty());
+        let outcome = outcome.map_err(|error| delete_error(&object.key, version_id.clone(), error, id));
+        audited::tell(note, object, outcome.as_ref().err());
         match outcome {
             Ok(_) if quiet => {}
             Ok(deleted) => output.deleted.get_or_insert_default().push(DeletedObject {
@@ -299,7 +304,7 @@ pub(super) async fn delete_many(
                 delete_marker_version_id: marker_made(&deleted)
                     .or_else(|| object.version_id.clone().filter(|_| deleted.removed_marker)),
             }),
-            Err(error) => output.errors.get_or_insert_default().push(delete_error(&object.key, version_id, error, id)),
+            Err(error) => output.errors.get_or_insert_default().push(error),
         }
     }
     Ok(S3Response::new(output))

@@ -1,5 +1,6 @@
 //! Which S3 operations exist. Everything that is not named here is 501 NotImplemented by s3s.
 
+use s3s::dto;
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
     CopyObjectInput, CopyObjectOutput, CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput,
@@ -25,7 +26,7 @@ use s3s::dto::{
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use super::{
-    S3Edge, attributes, buckets, copy, listing, lock, multipart, objects, part_copy, probes, rename, tagging,
+    S3Edge, attributes, buckets, copy, listing, lock, multipart, objects, part_copy, probes, rename, tagging, unset,
     versioning,
 };
 
@@ -276,5 +277,124 @@ impl S3 for S3Edge {
         req: S3Request<PutObjectLegalHoldInput>,
     ) -> S3Result<S3Response<PutObjectLegalHoldOutput>> {
         lock::put_legal_hold(self, req).await
+    }
+
+    async fn get_bucket_logging(
+        &self,
+        req: S3Request<dto::GetBucketLoggingInput>,
+    ) -> S3Result<S3Response<dto::GetBucketLoggingOutput>> {
+        unset::answer(self, &req, &req.input.bucket, Default::default()).await
+    }
+
+    async fn get_bucket_notification_configuration(
+        &self,
+        req: S3Request<dto::GetBucketNotificationConfigurationInput>,
+    ) -> S3Result<S3Response<dto::GetBucketNotificationConfigurationOutput>> {
+        unset::answer(self, &req, &req.input.bucket, Default::default()).await
+    }
+
+    async fn get_bucket_accelerate_configuration(
+        &self,
+        req: S3Request<dto::GetBucketAccelerateConfigurationInput>,
+    ) -> S3Result<S3Response<dto::GetBucketAccelerateConfigurationOutput>> {
+        unset::answer(self, &req, &req.input.bucket, Default::default()).await
+    }
+
+    async fn get_bucket_request_payment(
+        &self,
+        req: S3Request<dto::GetBucketRequestPaymentInput>,
+    ) -> S3Result<S3Response<dto::GetBucketRequestPaymentOutput>> {
+        unset::answer(self, &req, &req.input.bucket, unset::owner_pays()).await
+    }
+
+    async fn get_bucket_ownership_controls(
+        &self,
+        req: S3Request<dto::GetBucketOwnershipControlsInput>,
+    ) -> S3Result<S3Response<dto::GetBucketOwnershipControlsOutput>> {
+        unset::answer(self, &req, &req.input.bucket, unset::owner_enforced()).await
+    }
+
+    async fn list_bucket_inventory_configurations(
+        &self,
+        req: S3Request<dto::ListBucketInventoryConfigurationsInput>,
+    ) -> S3Result<S3Response<dto::ListBucketInventoryConfigurationsOutput>> {
+        unset::answer(self, &req, &req.input.bucket, unset::no_inventories()).await
+    }
+
+    async fn list_bucket_analytics_configurations(
+        &self,
+        req: S3Request<dto::ListBucketAnalyticsConfigurationsInput>,
+    ) -> S3Result<S3Response<dto::ListBucketAnalyticsConfigurationsOutput>> {
+        unset::answer(self, &req, &req.input.bucket, unset::no_analytics()).await
+    }
+
+    async fn list_bucket_metrics_configurations(
+        &self,
+        req: S3Request<dto::ListBucketMetricsConfigurationsInput>,
+    ) -> S3Result<S3Response<dto::ListBucketMetricsConfigurationsOutput>> {
+        unset::answer(self, &req, &req.input.bucket, unset::no_metrics()).await
+    }
+
+    async fn list_bucket_intelligent_tiering_configurations(
+        &self,
+        req: S3Request<dto::ListBucketIntelligentTieringConfigurationsInput>,
+    ) -> S3Result<S3Response<dto::ListBucketIntelligentTieringConfigurationsOutput>> {
+        unset::answer(self, &req, &req.input.bucket, unset::no_tierings()).await
+    }
+
+    async fn get_bucket_website(
+        &self,
+        req: S3Request<dto::GetBucketWebsiteInput>,
+    ) -> S3Result<S3Response<dto::GetBucketWebsiteOutput>> {
+        probes::not_configured(self, &req, &req.input.bucket, unset::no_website()).await
+    }
+
+    async fn get_bucket_replication(
+        &self,
+        req: S3Request<dto::GetBucketReplicationInput>,
+    ) -> S3Result<S3Response<dto::GetBucketReplicationOutput>> {
+        probes::not_configured(self, &req, &req.input.bucket, unset::no_replication()).await
+    }
+
+    async fn get_public_access_block(
+        &self,
+        req: S3Request<dto::GetPublicAccessBlockInput>,
+    ) -> S3Result<S3Response<dto::GetPublicAccessBlockOutput>> {
+        probes::not_configured(self, &req, &req.input.bucket, unset::no_public_access_block()).await
+    }
+
+    async fn get_bucket_policy_status(
+        &self,
+        req: S3Request<dto::GetBucketPolicyStatusInput>,
+    ) -> S3Result<S3Response<dto::GetBucketPolicyStatusOutput>> {
+        probes::not_configured(self, &req, &req.input.bucket, probes::no_policy()).await
+    }
+
+    async fn get_bucket_inventory_configuration(
+        &self,
+        req: S3Request<dto::GetBucketInventoryConfigurationInput>,
+    ) -> S3Result<S3Response<dto::GetBucketInventoryConfigurationOutput>> {
+        probes::not_configured(self, &req, &req.input.bucket, unset::no_such_configuration()).await
+    }
+
+    async fn get_bucket_analytics_configuration(
+        &self,
+        req: S3Request<dto::GetBucketAnalyticsConfigurationInput>,
+    ) -> S3Result<S3Response<dto::GetBucketAnalyticsConfigurationOutput>> {
+        probes::not_configured(self, &req, &req.input.bucket, unset::no_such_configuration()).await
+    }
+
+    async fn get_bucket_metrics_configuration(
+        &self,
+        req: S3Request<dto::GetBucketMetricsConfigurationInput>,
+    ) -> S3Result<S3Response<dto::GetBucketMetricsConfigurationOutput>> {
+        probes::not_configured(self, &req, &req.input.bucket, unset::no_such_configuration()).await
+    }
+
+    async fn get_bucket_intelligent_tiering_configuration(
+        &self,
+        req: S3Request<dto::GetBucketIntelligentTieringConfigurationInput>,
+    ) -> S3Result<S3Response<dto::GetBucketIntelligentTieringConfigurationOutput>> {
+        probes::not_configured(self, &req, &req.input.bucket, unset::no_such_configuration()).await
     }
 }

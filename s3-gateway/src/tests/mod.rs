@@ -53,6 +53,11 @@ impl Clock for TokioClock {
     }
 }
 
+/// A clock for what needs only some clock.
+pub(crate) fn clock() -> Arc<dyn Clock> {
+    Arc::new(TokioClock(tokio::time::Instant::now()))
+}
+
 #[derive(Debug)]
 struct SeededRng(AtomicU64);
 
@@ -142,7 +147,7 @@ async fn start_gateway(network: &Arc<MemoryNetwork>, config: GatewayConfig, node
         node,
         meta: MetaClient::new(transport.clone(), META),
         storage: StorageClient::new(transport),
-        clock: Arc::new(TokioClock(tokio::time::Instant::now())),
+        clock: clock(),
         rng: Arc::new(SeededRng(AtomicU64::new(1 + ((node.0 - GATEWAY.0) << 32)))),
         cpu: Cpu::Inline,
     };

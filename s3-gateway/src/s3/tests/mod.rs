@@ -2,6 +2,7 @@
 //! in the right S3 error and leaves nothing behind.
 
 mod client;
+mod door;
 mod https;
 
 use std::net::SocketAddr;
