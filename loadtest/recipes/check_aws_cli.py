@@ -33,6 +33,13 @@ def main():
     wanted = (INPUT / "large.bin").read_bytes()[1000:2000]
     require(pathlib.Path("piece").read_bytes() == wanted, "a range differs")
 
+    # Copies by parts, inside the store: a large object is copied by ranges, with its tags and metadata.
+    run("aws", "s3", "cp", "--only-show-errors", f"s3://{BUCKET}/when_required/large.bin", f"s3://{BUCKET}/large")
+    run("aws", "s3", "mv", "--only-show-errors", f"s3://{BUCKET}/large", f"s3://{BUCKET}/larger")
+    etag = client().head_object(Bucket=BUCKET, Key="larger")["ETag"]
+    require("-" in etag, f"not copied in parts: {etag}")
+    body = client().get_object(Bucket=BUCKET, Key="larger")["Body"].read()
+    require(body == (INPUT / "large.bin").read_bytes(), "a copy by parts differs")
     run("aws", "s3", "mv", "--only-show-errors", f"s3://{BUCKET}/summed", "moved")
     require(pathlib.Path("moved").read_bytes() == (INPUT / "large.bin").read_bytes(), "a moved file differs")
     run("aws", "s3", "rm", "--only-show-errors", "--recursive", f"s3://{BUCKET}/")

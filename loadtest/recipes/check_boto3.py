@@ -5,6 +5,7 @@ import hashlib
 import io
 import urllib.request
 
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from stored import INPUT, client, holds, keys, require
@@ -39,6 +40,11 @@ def algorithms(s3):
         head = s3.head_object(Bucket=BUCKET, Key=f"sums/{algorithm}", ChecksumMode="ENABLED")
         require(f"Checksum{algorithm}" in head, f"{algorithm} was not kept: {head}")
         require(s3.get_object(Bucket=BUCKET, Key=f"sums/{algorithm}")["Body"].read() == body, f"{algorithm}: differs")
+    s3.copy({"Bucket": BUCKET, "Key": "sums/SHA256"}, BUCKET, "copy", Config=TransferConfig(multipart_threshold=8 << 20))
+    require(s3.get_object(Bucket=BUCKET, Key="copy")["Body"].read() == body, "a copy by parts differs")
+    s3.put_object_tagging(Bucket=BUCKET, Key="copy", Tagging={"TagSet": [{"Key": "kind", "Value": "Bild"}]})
+    tags = s3.get_object_tagging(Bucket=BUCKET, Key="copy")["TagSet"]
+    require(tags == [{"Key": "kind", "Value": "Bild"}], f"tags are {tags}")
     middle = s3.get_object(Bucket=BUCKET, Key="sums/SHA256", Range="bytes=7999990-8000009")["Body"].read()
     require(middle == body[7999990:8000010], "a range across two parts differs")
 

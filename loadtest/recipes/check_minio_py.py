@@ -7,7 +7,7 @@ import urllib.request
 from urllib.parse import urlsplit
 
 from minio import Minio
-from minio.commonconfig import ENABLED
+from minio.commonconfig import ENABLED, ComposeSource, Tags
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 from minio.versioningconfig import VersioningConfig
@@ -36,6 +36,16 @@ def main():
     link = minio.presigned_get_object(BUCKET, "in/large.bin", expires=datetime.timedelta(minutes=1))
     with urllib.request.urlopen(link, timeout=30, context=ssl.create_default_context()) as answer:
         require(answer.read() == body, "a link gives other bytes")
+    # Put together inside the store: a whole object and a range.
+    pieces = [ComposeSource(BUCKET, "in/large.bin"), ComposeSource(BUCKET, "in/large.bin", offset=7, length=1000)]
+    minio.compose_object(BUCKET, "composed", pieces)
+    with minio.get_object(BUCKET, "composed") as answer:
+        require(answer.read() == body + body[7:1007], "what was put together differs")
+    tags = Tags.new_object_tags()
+    tags["kind"] = "image"
+    minio.set_object_tags(BUCKET, "composed", tags)
+    require(minio.get_object_tags(BUCKET, "composed") == tags, "tags differ")
+    minio.remove_object(BUCKET, "composed")
     try:
         minio.stat_object(BUCKET, "absent")
         require(False, "an absent object has a status")

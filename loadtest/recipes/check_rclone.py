@@ -16,6 +16,7 @@ REMOTE = {
     "RCLONE_CONFIG_STELE_ENDPOINT": ENDPOINT,
     # Large files go in parts.
     "RCLONE_S3_UPLOAD_CUTOFF": "8M",
+    "RCLONE_S3_COPY_CUTOFF": "8M",
     # One try: a second would hide what is tested.
     "RCLONE_RETRIES": "1",
     "RCLONE_LOW_LEVEL_RETRIES": "1",

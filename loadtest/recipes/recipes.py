@@ -12,6 +12,7 @@ import concurrent.futures
 import os
 import pathlib
 import shutil
+import socket
 import sys
 import time
 
@@ -39,6 +40,7 @@ RECIPES = {
     "s3cmd": "venv",
     "s5cmd": "venv",
     "s3s-e2e": "venv",
+    "browser": "venv",
 }
 # A suite of tests, which nobody needs a page for.
 WITHOUT_PAGE = {"s3s-e2e"}
@@ -67,6 +69,11 @@ def real_files(folders, target):
         (target / "large.bin").write_bytes(source.read(20_000_000))
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
 def environment(name, home, store, source):
     """What docs/recipes/README.md asks a user to set, and nothing of this machine's user."""
     kept = {k: os.environ[k] for k in ("LANG", "TMPDIR") if k in os.environ}
@@ -83,6 +90,9 @@ def environment(name, home, store, source):
         AWS_DEFAULT_REGION="us-east-1",
         AWS_ENDPOINT_URL=store.url,
         AWS_EC2_METADATA_DISABLED="true",
+        # For pages of a browser: where the test serves them, and the packages from npm.
+        ORIGIN=f"http://localhost:{free_port()}",
+        NODE_MODULES=str(TOOLS / "browser/node_modules"),
     )
     if store.ca:
         kept.update(AWS_CA_BUNDLE=store.ca, SSL_CERT_FILE=store.ca)

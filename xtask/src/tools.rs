@@ -52,12 +52,47 @@ const DATA: Packages = Packages { folder: "data", packages: &["pydicom-data==1.0
 /// A suite of tests of S3, from crates.io.
 const SUITE: Packages = Packages { folder: "s3s-e2e", packages: &["s3s-e2e@0.17.0"] };
 
-/// Programs of the system's package manager: how to see that one is there, and its package.
-const PROGRAMS: [(&str, &str, &str); 4] = [
-    ("ip", "-V", "iproute2"),
-    ("nft", "--version", "nftables"),
-    ("strace", "-V", "strace"),
-    ("restic", "version", "restic"),
+/// From npm: what a web page that uploads is made of.
+const BROWSER: Packages = Packages {
+    folder: "browser",
+    packages: &["@aws-sdk/client-s3@3.1169.0", "@aws-sdk/lib-storage@3.1169.0", "esbuild@0.28.2"],
+};
+
+/// A program of the system's package manager.
+struct Program {
+    name: &'static str,
+    /// A word with which it does nothing.
+    probe: &'static str,
+    package: &'static str,
+}
+
+impl Program {
+    const fn new(name: &'static str, probe: &'static str, package: &'static str) -> Self {
+        Self { name, probe, package }
+    }
+
+    /// Whether it can be started; not every program says 0 to a harmless word.
+    fn installed(&self) -> bool {
+        let mut command = Command::new(self.name);
+        command.arg(self.probe).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok()
+    }
+}
+
+const RESTIC: Program = Program::new("restic", "version", "restic");
+const CHROMIUM: Program = Program::new("chromium", "--version", "chromium");
+/// Tells Chromium whom to trust.
+const CERTUTIL: Program = Program::new("certutil", "-H", "libnss3-tools");
+const NODE: Program = Program::new("node", "--version", "nodejs");
+const PROGRAMS: [Program; 8] = [
+    Program::new("ip", "-V", "iproute2"),
+    Program::new("nft", "--version", "nftables"),
+    Program::new("strace", "-V", "strace"),
+    RESTIC,
+    CHROMIUM,
+    CERTUTIL,
+    NODE,
+    Program::new("npm", "--version", "npm"),
 ];
 
 /// Installs everything that is missing.
@@ -78,12 +113,13 @@ pub(crate) fn install() -> Result<()> {
         succeed(pip(python()).args(["--no-deps", "--no-compile", "--target"]).arg(folder).args(DATA.packages))
     })?;
     fresh(&SUITE, install_suite)?;
-    for (program, word, package) in PROGRAMS {
-        if !runs(program, &[word]) {
-            apt_get(package).with_context(|| format!("{package}: install it with your system's package manager"))?;
-        }
+    for Program { package, .. } in PROGRAMS.iter().filter(|program| !program.installed()) {
+        apt_get(package).with_context(|| format!("{package}: install it with your system's package manager"))?;
     }
-    Ok(())
+    fresh(&BROWSER, |folder| {
+        let quiet = ["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+        succeed(command("npm").args(quiet).arg("--prefix").arg(folder).args(BROWSER.packages))
+    })
 }
 
 fn folder() -> PathBuf {
@@ -145,7 +181,8 @@ fn apt_get(package: &str) -> Result<Outcome> {
         bail!("{package} is missing");
     }
     // A fresh machine has no package lists yet.
-    let install = || succeed(command("apt-get").args(["install", "--yes", "--quiet", package]));
+    let install =
+        || succeed(command("apt-get").args(["install", "--yes", "--quiet", "--no-install-recommends", package]));
     install().or_else(|_| succeed(command("apt-get").args(["update", "--quiet"])).and_then(|_| install()))
 }
 
@@ -195,7 +232,13 @@ pub(crate) fn missing_clients() -> Option<String> {
 
 /// What is missing to make backups, if anything.
 pub(crate) fn missing_restic() -> Option<String> {
-    (!runs("restic", &["version"])).then(|| "restic; get it with `cargo xtask tools`, as root".to_owned())
+    (!RESTIC.installed()).then(|| "restic; get it with `cargo xtask tools`, as root".to_owned())
+}
+
+/// What is missing to upload from a browser, if anything.
+pub(crate) fn missing_browser() -> Option<String> {
+    let there = [CHROMIUM, CERTUTIL, NODE].iter().all(Program::installed) && BROWSER.installed();
+    (!there).then(|| "chromium, certutil, node or what npm has; get them with `cargo xtask tools`, as root".to_owned())
 }
 
 /// What is missing to make network namespaces, if anything.
@@ -221,7 +264,7 @@ mod tests {
     fn the_recipes_name_the_versions_that_are_tested() {
         let pages = std::fs::read_dir(root().join("docs/recipes")).unwrap();
         let pages: String = pages.map(|page| std::fs::read_to_string(page.unwrap().path()).unwrap()).collect();
-        let clients = CLIENTS.packages.iter().chain(TABLES.packages);
+        let clients = CLIENTS.packages.iter().chain(TABLES.packages).chain(BROWSER.packages);
         for package in clients.filter(|package| **package != CHECKSUMS) {
             assert!(pages.contains(&format!("`{package}`")), "no page says: Tested: `{package}`");
         }

@@ -58,11 +58,15 @@ fn after_build(steps: &mut Steps, extent: Extent) {
     steps
         .run("real input through four clients", || with_clients("loadtest/clients/real_input.py", &real_input(extent)));
     steps.run("clients, as their recipes say", || {
-        with_clients("loadtest/recipes/recipes.py", &recipes(&["--but", "restic"]))
+        with_clients("loadtest/recipes/recipes.py", &recipes(&["--but", "restic", "--but", "browser"]))
     });
     steps.run("restic, as its recipe says", || match tools::missing_restic() {
         Some(missing) => Ok(Outcome::Lacks(missing)),
         None => with_clients("loadtest/recipes/recipes.py", &recipes(&["--only", "restic"])),
+    });
+    steps.run("an upload from a browser, as its recipe says", || match tools::missing_browser() {
+        Some(missing) => Ok(Outcome::Lacks(missing)),
+        None => with_clients("loadtest/recipes/recipes.py", &recipes(&["--only", "browser"])),
     });
     steps.run("data of earlier versions", || with_clients("loadtest/acceptance/stored_formats.py", &[]));
     steps.run("space comes back", || {

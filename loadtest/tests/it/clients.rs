@@ -1,7 +1,7 @@
 //! The public functions of `object_store::integration` that object_store's own tests of its AWS
 //! client call, with the same client against this store.
 
-use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
+use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut, S3CopyIfNotExists};
 use object_store::integration;
 use object_store::path::Path;
 use object_store::{Certificate, ClientOptions, ObjectStoreExt as _, PutPayload};
@@ -60,6 +60,8 @@ async fn suite(server: &Server) {
     integration::put_get_attributes(&store).await;
     integration::list_paginated(&store, &store).await;
     integration::put_opts(&store, true).await;
+    let copying = builder(server).with_copy_if_not_exists(S3CopyIfNotExists::Multipart).build().unwrap();
+    integration::copy_if_not_exists(&copying).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
