@@ -179,6 +179,30 @@ pub enum Precondition {
     Matches(Vec<String>),
 }
 
+/// How a [`Precondition`] stands against a current version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Met {
+    /// It holds.
+    Yes,
+    /// It does not.
+    No,
+    /// It asks for a version, and there is none.
+    NoVersion,
+}
+
+impl Precondition {
+    /// Decides it against the ETag of the current version, if there is one.
+    pub fn against(&self, current: Option<ETag>) -> Met {
+        match (self, current) {
+            (Self::None, _) | (Self::Absent, None) | (Self::Present, Some(_)) => Met::Yes,
+            (Self::Absent, Some(_)) => Met::No,
+            (Self::Present | Self::Matches(_), None) => Met::NoVersion,
+            (Self::Matches(etags), Some(etag)) if etags.contains(&etag.to_string()) => Met::Yes,
+            (Self::Matches(_), Some(_)) => Met::No,
+        }
+    }
+}
+
 /// A multipart upload in progress.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Upload {

@@ -5,7 +5,7 @@ use stele_rpc::meta::WriteGuard;
 use stele_types::limits::KEY_BYTES_MAX;
 #[cfg(feature = "sabotage")]
 use stele_types::object::Versioning;
-use stele_types::object::{BucketRow, ETag, Precondition};
+use stele_types::object::{BucketRow, ETag, Met, Precondition};
 
 use super::{Batch, Outcome, refuse};
 
@@ -79,19 +79,12 @@ pub(crate) fn check_key(key: &str) -> Result<(), RpcError> {
 
 /// Decides a condition against the ETag of the current version, if there is one.
 pub(crate) fn check_precondition(condition: &Precondition, key: &str, current: Option<ETag>) -> Result<(), RpcError> {
-    let missing = || Err(RpcError::new(Code::PreconditionNoKey, format!("{key:?} does not exist")));
-    match (condition, current) {
-        (Precondition::None, _) | (Precondition::Absent, None) | (Precondition::Present, Some(_)) => Ok(()),
-        (Precondition::Absent, Some(_)) => {
-            Err(RpcError::new(Code::PreconditionFailed, format!("{key:?} exists already")))
-        }
-        (Precondition::Present | Precondition::Matches(_), None) => missing(),
-        (Precondition::Matches(etags), Some(etag)) => {
-            let etag = etag.to_string();
-            if etags.contains(&etag) {
-                return Ok(());
-            }
+    match (condition.against(current), current) {
+        (Met::Yes, _) => Ok(()),
+        (Met::NoVersion, _) => Err(RpcError::new(Code::PreconditionNoKey, format!("{key:?} does not exist"))),
+        (Met::No, Some(etag)) if *condition != Precondition::Absent => {
             Err(RpcError::new(Code::PreconditionFailed, format!("the ETag of {key:?} is {etag}")))
         }
+        (Met::No, _) => Err(RpcError::new(Code::PreconditionFailed, format!("{key:?} exists already"))),
     }
 }

@@ -20,7 +20,8 @@ use md5::{Digest as _, Md5};
 use stele_types::object::ChecksumAlgorithm;
 use tokio::time::{Instant, Sleep};
 
-use super::guard::{Refusal, addresses_object, query_keys};
+use super::guard::{Refusal, query_keys};
+use super::target::Level;
 use crate::digests::checksum_of;
 
 /// Longest document: 1,000 escaped keys to delete, or a Complete of 10,000 parts with checksums.
@@ -66,8 +67,8 @@ pub(crate) struct Declared {
 }
 
 /// True for requests whose body s3s reads whole.
-pub(crate) fn is_document(method: &Method, uri: &Uri) -> bool {
-    method == Method::POST || (method == Method::PUT && !addresses_object(uri.path()))
+pub(crate) fn is_document(method: &Method, level: Level) -> bool {
+    method == Method::POST || (method == Method::PUT && level != Level::Object)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
