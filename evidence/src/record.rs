@@ -260,12 +260,17 @@ fn version_from_bytes(bytes: [u8; 16]) -> VersionId {
     }
 }
 
-const ALGORITHMS: [(ChecksumAlgorithm, u64); 5] = [
+const ALGORITHMS: [(ChecksumAlgorithm, u64); 10] = [
     (ChecksumAlgorithm::Crc32, 1),
     (ChecksumAlgorithm::Crc32c, 2),
     (ChecksumAlgorithm::Crc64Nvme, 3),
     (ChecksumAlgorithm::Sha1, 4),
     (ChecksumAlgorithm::Sha256, 5),
+    (ChecksumAlgorithm::Sha512, 6),
+    (ChecksumAlgorithm::Md5, 7),
+    (ChecksumAlgorithm::XxHash64, 8),
+    (ChecksumAlgorithm::XxHash3, 9),
+    (ChecksumAlgorithm::XxHash128, 10),
 ];
 
 fn write_digests(w: &mut Writer, digests: &[Digest]) {

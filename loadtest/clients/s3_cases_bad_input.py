@@ -136,7 +136,7 @@ def foreign_sub_resources_do_not_run_the_plain_operation(t):
     t.put("k", b"kept")
     for method, path, query in [
         ("DELETE", f"{t.path}/k", "acl="), ("DELETE", f"{t.path}/k", "retention="), ("DELETE", f"{t.path}/k", "legal-hold="),
-        ("DELETE", f"{t.path}/k", "tagging="), ("DELETE", t.path, "object-lock="), ("DELETE", t.path, "policy="),
+        ("DELETE", t.path, "object-lock="), ("DELETE", t.path, "policy="),
         ("PUT", f"{t.path}/k", "foo="), ("PUT", f"{t.path}/k", "tagging="), ("PUT", f"{t.path}/k", "retention="),
         ("PUT", f"{t.path}/k", "versionId=null"), ("PUT", t.path, "versioning="), ("PUT", t.path, "policy="),
         ("PUT", t.path, "lifecycle="), ("PUT", t.path, "cors="), ("POST", f"{t.path}/k", "select=&select-type=2"),
@@ -154,7 +154,7 @@ def foreign_sub_resources_do_not_run_the_plain_operation(t):
 def settings_that_cannot_be_kept_are_refused(t):
     future = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
     for settings in [
-        {"ServerSideEncryption": "AES256"}, {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "k"}, {"Tagging": "a=b"},
+        {"ServerSideEncryption": "AES256"}, {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "k"},
         {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": future}, {"ObjectLockLegalHoldStatus": "ON"},
         {"ACL": "public-read"}, {"GrantRead": "id=x"}, {"StorageClass": "GLACIER"},
         {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "0" * 32},
@@ -169,7 +169,6 @@ def settings_that_cannot_be_kept_are_refused(t):
         answered(t.raw.plain("PUT", t.raw.presign("PUT", f"{t.path}/k", query), body=b"x"), 400, "InvalidArgument")
     refused(("404", "NoSuchBucket", "AccessDenied", "403"), t.s3.head_bucket, Bucket=t.bucket + "-l")
     refused("AccessDenied", t.put, "k", ExpectedBucketOwner="someone-else", status=403)
-    refused("NotImplemented", t.s3.put_object_tagging, Bucket=t.bucket, Key="allowed", Tagging={"TagSet": []}, status=501)
     equal(t.keys(), ["allowed"], "keys")
 
 
@@ -270,11 +269,10 @@ def unimplemented_operations_say_so(t):
     for name, more in [
         ("put_bucket_policy", {"Policy": "{}"}),
         ("put_bucket_acl", {"ACL": "public-read"}),
-        ("put_bucket_tagging", {"Tagging": {"TagSet": []}}),
         ("get_bucket_replication", {}), ("get_bucket_website", {}), ("get_bucket_notification_configuration", {}),
     ]:
         error = refused("NotImplemented", getattr(t.s3, name), Bucket=t.bucket, status=501, **more)
         assert error["Error"]["Message"], f"{name}: no text"
-    for name in ("get_object_tagging", "get_object_retention", "get_object_attributes"):
+    for name in ("get_object_retention", "get_object_attributes"):
         more = {"ObjectAttributes": ["ETag"]} if name.endswith("attributes") else {}
         refused("NotImplemented", getattr(t.s3, name), Bucket=t.bucket, Key="k", status=501, **more)

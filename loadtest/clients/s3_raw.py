@@ -55,7 +55,14 @@ def checksum(name, data):
         return b64(_crc(data, _CRC32C).to_bytes(4, "big"))
     if name == "crc64nvme":
         return b64(_crc(data, _CRC64NVME).to_bytes(8, "big"))
+    if name.startswith("xxhash"):
+        import xxhash
+
+        return b64({"xxhash64": xxhash.xxh64, "xxhash3": xxhash.xxh3_64, "xxhash128": xxhash.xxh3_128}[name](data).digest())
     return b64(hashlib.new(name, data).digest())
+
+
+CHECKSUMS = ("crc32", "crc32c", "crc64nvme", "sha1", "sha256", "sha512", "md5", "xxhash64", "xxhash3", "xxhash128")
 
 
 class Answer:

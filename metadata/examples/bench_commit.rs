@@ -37,7 +37,7 @@ use stele_types::ids::{
     ChunkId, ClusterId, CommandSequence, Epoch, LeaseId, NodeId, ObjectRoot, OwnerId, PackId, PgId, Salt,
 };
 use stele_types::manifest::{ChunkEntry, Manifest};
-use stele_types::object::{Attributes, BucketRow, ETag, Precondition};
+use stele_types::object::{Attributes, BucketRow, ETag, Precondition, Tags};
 use stele_types::pack::{Codec, PackRow};
 use stele_types::role::Role;
 use stele_types::scheme::Scheme;
@@ -321,6 +321,7 @@ impl Client {
                 checksums: Vec::new(),
                 headers: Box::default(),
                 part_lens: Vec::new(),
+                tags: Tags::default(),
             },
             contents: Contents {
                 owner: OwnerId::from_bytes(self.draw()),

@@ -24,7 +24,7 @@ use stele_types::ids::{
     RangeEpoch, RangeId, Salt,
 };
 use stele_types::manifest::{ChunkEntry, Manifest};
-use stele_types::object::{Attributes, BucketRow, ETag, Precondition, Versioning};
+use stele_types::object::{Attributes, BucketRow, ETag, Precondition, Tags, Versioning};
 use stele_types::pack::{Codec, PackRow};
 
 type Failure = Box<dyn std::error::Error>;
@@ -117,6 +117,7 @@ impl Bench {
                 checksums: Vec::new(),
                 headers: Box::default(),
                 part_lens: Vec::new(),
+                tags: Tags::default(),
             },
             contents: Contents {
                 owner: OwnerId::from_bytes(owner),

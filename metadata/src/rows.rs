@@ -13,7 +13,7 @@ use stele_types::ids::{
 };
 use stele_types::manifest::Manifest;
 use stele_types::object::{
-    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, StoredHeaders, Upload, Version,
+    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, StoredHeaders, Tags, Upload, Version,
 };
 use stele_types::seam::UnixMillis;
 
@@ -164,6 +164,9 @@ pub struct VersionRow {
     pub part_lens: Vec<u64>,
     /// Where its bytes are.
     pub manifest: Manifest,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 impl VersionRow {
@@ -183,6 +186,7 @@ impl VersionRow {
                 checksums: self.checksums,
                 headers: self.headers,
                 part_lens: self.part_lens,
+                tags: self.tags,
             },
             manifest: self.manifest,
             log_index: self.log_index,
@@ -227,12 +231,15 @@ pub struct UploadRow {
     pub headers: Box<StoredHeaders>,
     /// Checksum choice.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+    /// Tags for the version.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 impl UploadRow {
     /// The upload as the gateway sees it.
     pub fn into_upload(self, id: UploadId, key: String) -> Upload {
-        Upload { id, key, initiated: self.initiated, headers: self.headers, checksum: self.checksum }
+        Upload { id, key, initiated: self.initiated, headers: self.headers, checksum: self.checksum, tags: self.tags }
     }
 }
 

@@ -11,7 +11,7 @@ use stele_types::ids::{
     RangeEpoch, RangeId, Salt, UploadId,
 };
 use stele_types::manifest::{ChunkEntry, Manifest};
-use stele_types::object::{Attributes, ETag, Part, Precondition, StoredHeaders, Versioning};
+use stele_types::object::{Attributes, ETag, Part, Precondition, StoredHeaders, Tags, Versioning};
 use stele_types::pack::{Codec, PackRow};
 
 use crate::apply::{ApplyOptions, Batch};
@@ -74,6 +74,7 @@ pub(crate) fn attributes(len: u64, md5: u64) -> Attributes {
         checksums: Vec::new(),
         headers: Box::default(),
         part_lens: Vec::new(),
+        tags: Tags::default(),
     }
 }
 
@@ -316,5 +317,6 @@ impl Machine {
 
 pub(crate) fn create_upload(guard: WriteGuard, key: &str, upload: UploadId) -> Command {
     let headers = StoredHeaders { content_type: Some("text/plain".into()), ..StoredHeaders::default() };
-    Command::CreateUpload { guard, key: key.to_owned(), upload, headers: Box::new(headers), checksum: None }
+    let (key, headers) = (key.to_owned(), Box::new(headers));
+    Command::CreateUpload { guard, key, upload, headers, checksum: None, tags: Tags::default() }
 }

@@ -41,6 +41,8 @@ pub enum Code {
     PreconditionFailed = 19,
     /// If-Match on a key that does not exist.
     PreconditionNoKey = 20,
+    /// The version is a delete marker, which has no tags, retention or legal hold.
+    DeleteMarker = 21,
     /// The start epoch is fenced, or the lease is gone: begin the write anew.
     Fenced = 30,
     /// The lease does not exist or has expired: take a new one.
@@ -81,7 +83,7 @@ impl Code {
             Self::DeadlineExceeded | Self::Unreachable | Self::NotLeader | Self::DriveFailed => Kind::Unavailable,
             Self::Malformed | Self::InvalidPart | Self::PartTooSmall => Kind::Invalid,
             Self::NoSuchBucket | Self::NoSuchKey | Self::NoSuchVersion | Self::NoSuchUpload => Kind::NotFound,
-            Self::NoSuchPack | Self::NoSuchDrive => Kind::NotFound,
+            Self::NoSuchPack | Self::NoSuchDrive | Self::DeleteMarker => Kind::NotFound,
             Self::BucketAlreadyOwned | Self::BucketExists | Self::BucketNotEmpty => Kind::Conflict,
             Self::PreconditionFailed | Self::PreconditionNoKey | Self::SweepRefused => Kind::Precondition,
             Self::Fenced | Self::NoLease | Self::StaleConfig | Self::StaleRange | Self::StalePg => Kind::Stale,

@@ -6,7 +6,7 @@ mod writes;
 
 pub use nodes::{Heartbeat, Liveness, NewNode, TokenRow};
 pub use status::MetaStatus;
-pub use writes::{Committed, CompleteUpload, Contents, DeleteItem, Deleted, PutVersion, WriteGuard};
+pub use writes::{Changed, Committed, CompleteUpload, Contents, DeleteItem, Deleted, PutVersion, WriteGuard};
 
 use serde::{Deserialize, Serialize};
 use stele_types::ids::{
@@ -15,7 +15,7 @@ use stele_types::ids::{
 };
 use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
 use stele_types::object::{
-    BucketRow, ChecksumAlgorithm, ChecksumType, Part, StoredHeaders, Upload, Version, Versioning,
+    BucketRow, ChecksumAlgorithm, ChecksumType, Part, StoredHeaders, Tags, Upload, Version, Versioning,
 };
 use stele_types::pack::PackRow;
 use stele_types::role::Role;
@@ -115,6 +115,8 @@ pub struct ListedKey {
 pub enum BucketChange {
     /// Keep versions, or stop doing so. `Unset` is refused: what was enabled can only be suspended.
     Versioning(Versioning),
+    /// Tags of the bucket itself; an empty set removes them.
+    Tags(Tags),
 }
 
 /// A request to the metadata service.
@@ -329,6 +331,9 @@ pub enum Command {
         headers: Box<StoredHeaders>,
         /// Checksum choice.
         checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+        /// Tags for the version.
+        #[serde(default)]
+        tags: Tags,
     },
     /// Make a part the current one of its number.
     PutPart {
@@ -406,6 +411,17 @@ pub enum Command {
     PlanPlacement {
         /// Scheme of new placement groups; `None`: by the number of failure domains.
         scheme: Option<Scheme>,
+    },
+    /// Give a version other tags. Tags are no part of log records.
+    PutTags {
+        /// Guards.
+        guard: WriteGuard,
+        /// The key.
+        key: String,
+        /// Which version; delete markers have no tags.
+        version: VersionSelector,
+        /// All its tags from now on.
+        tags: Tags,
     },
 }
 
@@ -493,4 +509,6 @@ pub enum MetaReply {
     JoinTokens(Vec<TokenRow>),
     /// To `Peers`: ids and addresses.
     Peers(Vec<(NodeId, Vec<String>)>),
+    /// To commands that change a version in place.
+    Changed(Changed),
 }

@@ -2,7 +2,7 @@
 //!
 //! The HTTP edge translates S3 to these types and back; the simulator calls them directly. The
 //! functions that take them: [`crate::put`], [`crate::get`], [`crate::delete`], [`crate::bucket`],
-//! [`crate::list`], [`crate::multipart`]. Nothing here does IO.
+//! [`crate::list`], [`crate::multipart`], [`crate::tags`]. Nothing here does IO.
 
 use std::num::NonZeroUsize;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use stele_rpc::client::{MetaClient, StorageClient};
 use stele_rpc::meta::{Origin, VersionSelector};
 use stele_types::ids::{NodeId, UploadId};
 use stele_types::object::{
-    Checksum, ChecksumAlgorithm, ChecksumType, Part, Precondition, StoredHeaders, Upload, Version,
+    Checksum, ChecksumAlgorithm, ChecksumType, Part, Precondition, StoredHeaders, Tags, Upload, Version,
 };
 use stele_types::seam::{Clock, Rng, UnixMillis};
 
@@ -187,6 +187,8 @@ pub struct PutRequest {
     pub body: BodyRequest,
     /// Headers to give back.
     pub headers: StoredHeaders,
+    /// Tags of the version.
+    pub tags: Tags,
     /// Decided at the commit.
     pub precondition: Precondition,
     /// Who asks.
@@ -204,6 +206,8 @@ pub struct CopyRequest {
     pub key: String,
     /// Headers of the copy; `None` keeps the source's.
     pub headers: Option<StoredHeaders>,
+    /// Tags of the copy; `None` keeps the source's.
+    pub tags: Option<Tags>,
     /// Decided at the commit, on the copy's key.
     pub precondition: Precondition,
     /// Who asks.
@@ -348,6 +352,17 @@ pub struct DeleteRequest {
     pub origin: Origin,
 }
 
+/// One version of one key, to be changed in place.
+#[derive(Clone, Debug)]
+pub struct VersionRef {
+    /// Bucket name.
+    pub bucket: String,
+    /// Key.
+    pub key: String,
+    /// Which version.
+    pub version: VersionSelector,
+}
+
 /// Begin a multipart upload.
 #[derive(Clone, Debug)]
 pub struct CreateUploadRequest {
@@ -357,6 +372,8 @@ pub struct CreateUploadRequest {
     pub key: String,
     /// Headers for the version.
     pub headers: StoredHeaders,
+    /// Tags for the version.
+    pub tags: Tags,
     /// Checksum that every part must have, and what the object's will cover.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
     /// Who asks.

@@ -19,7 +19,9 @@ use stele_rpc::meta::{Command, Committed, CompleteUpload, Contents, PutVersion, 
 use stele_types::ids::{Epoch, ObjectRoot, PackId};
 use stele_types::limits::{LIST_PAGE_MAX, MIB, OBJECT_BYTES_MAX, PART_BYTES_MIN};
 use stele_types::manifest::{ChunkEntry, Manifest};
-use stele_types::object::{Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, Part, StoredHeaders, Upload};
+use stele_types::object::{
+    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, Part, StoredHeaders, Tags, Upload,
+};
 use stele_types::pack::PackRow;
 use stele_types::seam::random_bytes;
 
@@ -114,6 +116,7 @@ fn no_attributes() -> Attributes {
         checksums: Vec::new(),
         headers: Box::new(StoredHeaders::default()),
         part_lens: Vec::new(),
+        tags: Tags::default(),
     }
 }
 

@@ -92,6 +92,7 @@ mod tests {
             checksums: Vec::new(),
             headers: Box::default(),
             part_lens,
+            tags: stele_types::object::Tags::default(),
         }
     }
 

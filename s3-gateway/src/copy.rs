@@ -170,6 +170,9 @@ async fn commit(
     if let Some(headers) = &request.headers {
         *attributes.headers = headers.clone();
     }
+    if let Some(tags) = &request.tags {
+        attributes.tags = tags.clone();
+    }
     let ids = VersionIds::draw(gw);
     let make = |guard: WriteGuard| {
         Command::PutVersion(Box::new(PutVersion {

@@ -4,21 +4,30 @@ use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
 use md5::{Digest as _, Md5};
 use sha1::Sha1;
-use sha2::Sha256;
+use sha2::{Sha256, Sha512};
 use stele_types::object::{Checksum, ChecksumAlgorithm, ChecksumType};
 
 use crate::api::ExpectedDigests;
 use crate::error::{DigestKind, GatewayError};
+use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh64::Xxh64;
 
 enum Running {
     Crc(crc_fast::Digest),
     Sha1(Sha1),
     Sha256(Sha256),
+    Sha512(Sha512),
+    Md5(Md5),
+    XxHash64(Xxh64),
+    XxHash3(Box<Xxh3>),
+    XxHash128(Box<Xxh3>),
 }
 
 /// Digests of the bytes seen so far, in order.
 pub(crate) struct Digests {
     md5: Md5,
+    /// MD5 is wanted as a checksum too.
+    md5_too: bool,
     checksums: Vec<(ChecksumAlgorithm, Running)>,
 }
 
@@ -44,15 +53,22 @@ const fn crc_algorithm(algorithm: ChecksumAlgorithm) -> Option<CrcAlgorithm> {
         ChecksumAlgorithm::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
         ChecksumAlgorithm::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
         ChecksumAlgorithm::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
-        ChecksumAlgorithm::Sha1 | ChecksumAlgorithm::Sha256 => None,
+        _ => None,
     }
 }
 
 fn start(algorithm: ChecksumAlgorithm) -> Running {
-    match (algorithm, crc_algorithm(algorithm)) {
-        (_, Some(crc)) => Running::Crc(crc_fast::Digest::new(crc)),
-        (ChecksumAlgorithm::Sha1, None) => Running::Sha1(Sha1::new()),
-        (_, None) => Running::Sha256(Sha256::new()),
+    match algorithm {
+        ChecksumAlgorithm::Crc32 => Running::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc)),
+        ChecksumAlgorithm::Crc32c => Running::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi)),
+        ChecksumAlgorithm::Crc64Nvme => Running::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme)),
+        ChecksumAlgorithm::Sha1 => Running::Sha1(Sha1::new()),
+        ChecksumAlgorithm::Sha256 => Running::Sha256(Sha256::new()),
+        ChecksumAlgorithm::Sha512 => Running::Sha512(Sha512::new()),
+        ChecksumAlgorithm::Md5 => Running::Md5(Md5::new()),
+        ChecksumAlgorithm::XxHash64 => Running::XxHash64(Xxh64::new(0)),
+        ChecksumAlgorithm::XxHash3 => Running::XxHash3(Box::new(Xxh3::new())),
+        ChecksumAlgorithm::XxHash128 => Running::XxHash128(Box::new(Xxh3::new())),
     }
 }
 
@@ -68,6 +84,10 @@ fn update(running: &mut Running, bytes: &[u8]) {
         Running::Crc(crc) => crc.update(bytes),
         Running::Sha1(sha) => sha.update(bytes),
         Running::Sha256(sha) => sha.update(bytes),
+        Running::Sha512(sha) => sha.update(bytes),
+        Running::Md5(md5) => md5.update(bytes),
+        Running::XxHash64(hash) => hash.update(bytes),
+        Running::XxHash3(hash) | Running::XxHash128(hash) => hash.update(bytes),
     }
 }
 
@@ -76,6 +96,11 @@ fn finish(algorithm: ChecksumAlgorithm, running: Running) -> Bytes {
         Running::Crc(crc) => crc_bytes(algorithm, crc.finalize()),
         Running::Sha1(sha) => Bytes::copy_from_slice(&sha.finalize()),
         Running::Sha256(sha) => Bytes::copy_from_slice(&sha.finalize()),
+        Running::Sha512(sha) => Bytes::copy_from_slice(&sha.finalize()),
+        Running::Md5(md5) => Bytes::copy_from_slice(&md5.finalize()),
+        Running::XxHash64(hash) => Bytes::copy_from_slice(&hash.digest().to_be_bytes()),
+        Running::XxHash3(hash) => Bytes::copy_from_slice(&hash.digest().to_be_bytes()),
+        Running::XxHash128(hash) => Bytes::copy_from_slice(&hash.digest128().to_be_bytes()),
     }
 }
 
@@ -85,7 +110,9 @@ impl Digests {
         let mut algorithms = wanted.to_vec();
         algorithms.sort_unstable();
         algorithms.dedup();
-        Self { md5: Md5::new(), checksums: algorithms.into_iter().map(|a| (a, start(a))).collect() }
+        let md5_too = algorithms.contains(&ChecksumAlgorithm::Md5);
+        algorithms.retain(|algorithm| *algorithm != ChecksumAlgorithm::Md5);
+        Self { md5: Md5::new(), md5_too, checksums: algorithms.into_iter().map(|a| (a, start(a))).collect() }
     }
 
     /// Appends bytes.
@@ -98,10 +125,12 @@ impl Digests {
 
     /// The digests.
     pub(crate) fn finish(self) -> DigestValues {
-        DigestValues {
-            md5: self.md5.finalize().into(),
-            checksums: self.checksums.into_iter().map(|(a, running)| (a, finish(a, running))).collect(),
+        let md5: [u8; 16] = self.md5.finalize().into();
+        let mut checksums: Vec<_> = self.checksums.into_iter().map(|(a, running)| (a, finish(a, running))).collect();
+        if self.md5_too {
+            checksums.push((ChecksumAlgorithm::Md5, Bytes::copy_from_slice(&md5)));
         }
+        DigestValues { md5, checksums }
     }
 }
 
@@ -186,7 +215,7 @@ mod tests {
     use super::*;
     use ChecksumAlgorithm::{Crc32, Crc32c, Crc64Nvme};
 
-    const ALL: [ChecksumAlgorithm; 5] = [Crc32, Crc32c, Crc64Nvme, ChecksumAlgorithm::Sha1, ChecksumAlgorithm::Sha256];
+    const ALL: [ChecksumAlgorithm; 10] = ChecksumAlgorithm::ALL;
 
     #[test]
     fn known_answers_of_the_check_string() {
@@ -201,6 +230,12 @@ mod tests {
             "ae8b14860a799888",
             "f7c3bc1d808e04732adf679965ccc34ca7ae3441",
             "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225",
+            "d9e6762dd1c8eaf6d61b3c6192fc408d4d6d5f1176d0c29169bc24e71c3f274ad27fcd5811b313d681f7e55ec02d73d499c9\
+             5455b6b5bb503acf574fba8ffe85",
+            "25f9e794323b453885f5181f1b624d0b",
+            "8cb841db40e6ae83",
+            "72dcb18b67a17dff",
+            "33119477ede5dcd5e9716427681d5860",
         ];
         for (algorithm, text) in ALL.into_iter().zip(known) {
             assert_eq!(hex::encode(values.get(algorithm).unwrap()), text, "{algorithm:?}");

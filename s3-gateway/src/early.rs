@@ -2,7 +2,7 @@
 //! would fail at this instant in the commit too, and what passes is decided there.
 
 use stele_types::limits::SHARED_PACK_BODY_BYTES_MAX;
-use stele_types::object::{Met, Precondition};
+use stele_types::object::{Facts, Precondition, Verdict};
 
 use crate::api::BodyRequest;
 use crate::error::GatewayError;
@@ -24,13 +24,13 @@ pub(crate) async fn refuse_early(
         return Ok(());
     }
     let current = match current_version(gw, bucket, key).await {
-        Ok(version) => Some(version.attributes.etag),
+        Ok(found) => Some(Facts { etag: found.attributes.etag, len: found.attributes.len, modified: found.modified }),
         Err(GatewayError::NoSuchKey { .. }) => None,
         Err(error) => return Err(error),
     };
-    match precondition.against(current) {
-        Met::Yes => Ok(()),
-        Met::No => Err(GatewayError::PreconditionFailed),
-        Met::NoVersion => Err(GatewayError::PreconditionNoKey),
+    match precondition.verdict(current.as_ref()) {
+        Verdict::Holds => Ok(()),
+        Verdict::Fails => Err(GatewayError::PreconditionFailed),
+        Verdict::NoKey => Err(GatewayError::PreconditionNoKey),
     }
 }

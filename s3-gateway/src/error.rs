@@ -1,7 +1,7 @@
 //! Why a gateway operation failed: one enum, which the HTTP edge maps to S3 codes in one match.
 
 use stele_rpc::error::{Code, RpcError};
-use stele_rpc::meta::Committed;
+use stele_rpc::meta::{Changed, Committed};
 use stele_types::error::Kind;
 use stele_types::ids::VersionId;
 use stele_types::object::{ETag, Version};
@@ -25,6 +25,12 @@ impl std::fmt::Display for Shown {
 impl From<&Version> for Shown {
     fn from(version: &Version) -> Self {
         Self { id: version.id, null: version.null_version }
+    }
+}
+
+impl From<&Changed> for Shown {
+    fn from(changed: &Changed) -> Self {
+        Self { id: changed.id, null: changed.null_version }
     }
 }
 
@@ -102,6 +108,9 @@ pub enum GatewayError {
         /// Commit time.
         modified: UnixMillis,
     },
+    /// 405: delete markers have no tags, retention or legal hold.
+    #[error("the version is a delete marker, which has nothing that could be changed")]
+    MarkerOnly,
     /// 404.
     #[error("the upload does not exist; it may have been completed or aborted")]
     NoSuchUpload,
@@ -274,7 +283,7 @@ impl GatewayError {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::NoSuchBucket { .. } | Self::NoSuchKey { .. } | Self::NoSuchVersion => Kind::NotFound,
-            Self::DeleteMarker { .. } | Self::NoSuchUpload => Kind::NotFound,
+            Self::DeleteMarker { .. } | Self::MarkerOnly | Self::NoSuchUpload => Kind::NotFound,
             Self::PreconditionFailed | Self::PreconditionNoKey | Self::NotModified { .. } => Kind::Precondition,
             Self::InvalidPart { .. } | Self::InvalidPartOrder | Self::PartTooSmall { .. } => Kind::Invalid,
             Self::RangeNotSatisfiable { .. } | Self::NoSuchPartNumber { .. } => Kind::Invalid,
@@ -298,6 +307,7 @@ impl GatewayError {
             Code::NoSuchBucket => Self::NoSuchBucket { bucket: bucket.to_owned() },
             Code::NoSuchKey => Self::NoSuchKey { marker: None },
             Code::NoSuchVersion => Self::NoSuchVersion,
+            Code::DeleteMarker => Self::MarkerOnly,
             Code::NoSuchUpload => Self::NoSuchUpload,
             Code::InvalidPart => Self::InvalidPart { number: 0, reason: what() },
             Code::PartTooSmall => Self::PartTooSmall { number: 0, len: 0, min: stele_types::limits::PART_BYTES_MIN },

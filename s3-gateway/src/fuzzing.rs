@@ -20,7 +20,7 @@ pub fn fuzz_request(data: &[u8]) {
         drop(hosts.bucket(&uri, &headers, version));
         drop(guard::check(&method, level, &uri, &headers));
         drop(guard::check_length(&method, level, version, &headers));
-        if document::is_document(&method, level) {
+        if document::is_document(&method, level, &uri) {
             drop(document::declared(&uri, &headers));
         }
     }

@@ -30,6 +30,7 @@ pub mod list;
 pub mod multipart;
 pub mod put;
 pub mod s3;
+pub mod tags;
 
 mod body_out;
 mod budget;

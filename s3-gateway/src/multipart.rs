@@ -42,6 +42,7 @@ pub async fn create_upload(gw: &Arc<Gateway>, request: CreateUploadRequest) -> R
             upload,
             headers: Box::new(request.headers.clone()),
             checksum: request.checksum,
+            tags: request.tags.clone(),
         };
         let origin = request.origin.clone();
         async move {
@@ -54,14 +55,8 @@ pub async fn create_upload(gw: &Arc<Gateway>, request: CreateUploadRequest) -> R
     .await
 }
 
-/// SHA digests of parts can't be joined into that of the object; S3 has no composite CRC64NVME.
 fn check_checksum_choice(algorithm: ChecksumAlgorithm, kind: ChecksumType) -> Result<(), GatewayError> {
-    let possible = match (algorithm, kind) {
-        (ChecksumAlgorithm::Sha1 | ChecksumAlgorithm::Sha256, kind) => kind == ChecksumType::Composite,
-        (ChecksumAlgorithm::Crc64Nvme, kind) => kind == ChecksumType::FullObject,
-        (ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32c, _) => true,
-    };
-    if possible {
+    if algorithm.multipart(kind) {
         return Ok(());
     }
     Err(GatewayError::InvalidArgument { what: format!("{algorithm:?} can't be a {kind:?} checksum of an upload") })

@@ -22,7 +22,7 @@ use stele_rpc::error::RpcError;
 use stele_rpc::meta::{Command, Committed, MetaReply, Origin, PutVersion};
 use stele_types::ids::{OwnerId, Salt};
 use stele_types::limits::{KEY_BYTES_MAX, USER_METADATA_BYTES_MAX};
-use stele_types::object::{Attributes, Checksum, ChecksumAlgorithm, ETag, Precondition, StoredHeaders};
+use stele_types::object::{Attributes, Checksum, ChecksumAlgorithm, ETag, Precondition, StoredHeaders, Tags};
 use stele_types::seam::random_bytes;
 use tracing::Instrument;
 
@@ -51,14 +51,14 @@ use crate::packer::StoredBody;
 /// Dropping the future before the commit leaves orphans only; during the commit the outcome is
 /// unknown.
 pub async fn put_object(gw: &Arc<Gateway>, request: PutRequest) -> Result<PutReply, GatewayError> {
-    let PutRequest { bucket, key, body, headers, precondition, origin } = request;
+    let PutRequest { bucket, key, body, headers, tags, precondition, origin } = request;
     let charge = admit(gw, &key, &headers, &body).await?; // P1
     let start = begin(gw, &bucket).await?; // P2
     plan(gw, &bucket).await?; // P3
     refuse_early(gw, (&bucket, &key), &precondition, &body).await?; // P3
     let (stored, expected) = store(gw, &start, body, charge).await?; // P4, P5, P6
     let checked = check(gw, stored, expected)?; // P7
-    let target = CommitTarget { bucket, key, headers, precondition, origin };
+    let target = CommitTarget { bucket, key, headers, tags, precondition, origin };
     let committed = commit(gw, &start, target, checked).await?; // P8
     Ok(answer(gw, committed)) // P9
 }
@@ -157,6 +157,7 @@ struct CommitTarget {
     bucket: String,
     key: String,
     headers: StoredHeaders,
+    tags: Tags,
     precondition: Precondition,
     origin: Origin,
 }
@@ -168,7 +169,7 @@ async fn commit(
     target: CommitTarget,
     checked: Checked,
 ) -> Result<Committed, GatewayError> {
-    let CommitTarget { bucket, key, headers, precondition, origin } = target;
+    let CommitTarget { bucket, key, headers, tags, precondition, origin } = target;
     let attributes = Attributes {
         len: checked.body.len(),
         etag: checked.etag,
@@ -177,6 +178,7 @@ async fn commit(
         checksums: checked.checksums,
         headers: Box::new(headers),
         part_lens: Vec::new(),
+        tags,
     };
     let (manifest, packs, _under_way) = checked.body.into_contents();
     let ids = VersionIds::draw(gw);

@@ -12,7 +12,7 @@ use stele_s3_gateway::api::{DeleteOne, DeleteRequest, PutRequest};
 use stele_s3_gateway::error::GatewayError;
 use stele_s3_gateway::{delete, put};
 use stele_types::ids::NodeId;
-use stele_types::object::{Precondition, StoredHeaders};
+use stele_types::object::{Precondition, StoredHeaders, Tags};
 
 use crate::body::body;
 use crate::content::ValueId;
@@ -233,6 +233,7 @@ impl Client {
             key: KEYS[key].to_owned(),
             body,
             headers: StoredHeaders::default(),
+            tags: Tags::default(),
             precondition,
             origin: self.origin(),
         };

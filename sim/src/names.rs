@@ -60,6 +60,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::PutPart { .. } => "PutPart",
         Command::CompleteUpload(_) => "CompleteUpload",
         Command::AbortUpload { .. } => "AbortUpload",
+        Command::PutTags { .. } => "PutTags",
     }
 }
 

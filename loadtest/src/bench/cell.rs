@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::latency::Latencies;
@@ -17,6 +17,8 @@ use crate::s3::{Call, S3};
 const LIST_ROWS: u32 = 100;
 /// Rows of one page of a walk.
 const WALK_ROWS: u32 = 1000;
+/// Keys of one multi-delete.
+const DELETE_KEYS: u64 = 1000;
 /// Every object begins with its own number, so that no two are alike.
 const STAMP_BYTES: usize = 8;
 
@@ -29,20 +31,35 @@ pub(crate) enum Operation {
     List,
     /// Pages of 1,000 keys through everything that the bench has written, from the start again at the end.
     Walk,
+    /// A GET that is answered 304, as the object has not changed.
+    GetUnchanged,
+    /// A copy on the server, always to the same key.
+    Copy,
+    /// A page of versions.
+    Versions,
     Delete,
+    /// Up to 1,000 keys in one request.
+    DeleteMany,
 }
+
+/// All with their words.
+const OPERATIONS: [(Operation, &str); 10] = [
+    (Operation::Put, "put"),
+    (Operation::Get, "get"),
+    (Operation::Head, "head"),
+    (Operation::List, "list"),
+    (Operation::Walk, "walk"),
+    (Operation::GetUnchanged, "get-unchanged"),
+    (Operation::Copy, "copy"),
+    (Operation::Versions, "versions"),
+    (Operation::Delete, "delete"),
+    (Operation::DeleteMany, "delete-many"),
+];
 
 impl Operation {
     /// The word of the command line and of reports.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Put => "put",
-            Self::Get => "get",
-            Self::Head => "head",
-            Self::List => "list",
-            Self::Walk => "walk",
-            Self::Delete => "delete",
-        }
+    pub(crate) fn name(self) -> &'static str {
+        OPERATIONS.iter().find(|(op, _)| *op == self).map_or("", |(_, name)| name)
     }
 }
 
@@ -50,15 +67,13 @@ impl FromStr for Operation {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
-        Ok(match text {
-            "put" => Self::Put,
-            "get" => Self::Get,
-            "head" => Self::Head,
-            "list" => Self::List,
-            "walk" => Self::Walk,
-            "delete" => Self::Delete,
-            other => bail!("unknown operation {other:?}; known are put, get, head, list, walk, delete"),
-        })
+        match OPERATIONS.iter().find(|(_, name)| *name == text) {
+            Some((op, _)) => Ok(*op),
+            None => {
+                let known: Vec<&str> = OPERATIONS.iter().map(|(_, name)| *name).collect();
+                bail!("unknown operation {text:?}; known are {}", known.join(", "))
+            }
+        }
     }
 }
 
@@ -67,8 +82,8 @@ impl FromStr for Operation {
 pub(crate) struct Cell {
     pub(crate) op: Operation,
     pub(crate) seconds: Duration,
-    /// Operations of all workers together.
-    pub(crate) ops_max: u64,
+    /// PUTs of all workers together.
+    pub(crate) puts_max: u64,
 }
 
 /// A measurement under way.
@@ -76,20 +91,20 @@ pub(crate) struct Cell {
 pub(crate) struct Running {
     op: Operation,
     deadline: Instant,
-    ops_left: AtomicU64,
+    puts_left: AtomicU64,
 }
 
 impl Cell {
     pub(crate) fn begin(self, now: Instant) -> Running {
-        Running { op: self.op, deadline: now + self.seconds, ops_left: AtomicU64::new(self.ops_max) }
+        Running { op: self.op, deadline: now + self.seconds, puts_left: AtomicU64::new(self.puts_max) }
     }
 }
 
 impl Running {
     fn next(&self) -> bool {
         let within = Instant::now() < self.deadline;
-        let budget = || self.ops_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        within && budget().is_ok()
+        let budget = || self.puts_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        within && (self.op != Operation::Put || budget().is_ok())
     }
 }
 
@@ -108,6 +123,8 @@ pub(crate) struct Worker {
     body: Bytes,
     written: u64,
     deleted: u64,
+    /// There is a copy.
+    copied: bool,
     cursor: u64,
     /// Prefix of all workers' keys, and where the walk through them is.
     root: String,
@@ -117,7 +134,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(s3: S3, root: &str, own: &str, body: Bytes) -> Self {
         let prefix = format!("{root}{own}");
-        Self { s3, prefix, body, written: 0, deleted: 0, cursor: 0, root: root.to_owned(), walked: None }
+        Self { s3, prefix, body, written: 0, deleted: 0, copied: false, cursor: 0, root: root.to_owned(), walked: None }
     }
 
     pub(crate) fn object_len(&self) -> u64 {
@@ -187,6 +204,15 @@ impl Worker {
                 })
             }
             Operation::List => self.s3.list(&self.prefix, None, LIST_ROWS).await.ok().map(|_| 0),
+            Operation::Versions => self.s3.versions(&self.prefix, LIST_ROWS).await.ok().map(|_| 0),
+            Operation::GetUnchanged => {
+                let call =
+                    Call { method: Method::GET, key: &key, headers: &[("if-none-match", "*")], ..Call::default() };
+                let answer = self.s3.call(call).await;
+                answer.is_ok_and(|answer| answer.status == StatusCode::NOT_MODIFIED).then_some(0)
+            }
+            Operation::Copy => self.copy(&key).await,
+            Operation::DeleteMany => self.delete_many().await,
             Operation::Delete => {
                 self.deleted += 1;
                 let ok = self.ok(Call { method: Method::DELETE, key: &key, ..Call::default() }).await;
@@ -194,6 +220,22 @@ impl Worker {
             }
         };
         Ok(moved)
+    }
+
+    async fn copy(&mut self, from: &str) -> Option<u64> {
+        let source = self.s3.copy_source(from);
+        let to = format!("{}copy", self.prefix);
+        let headers = [("x-amz-copy-source", source.as_str())];
+        let ok = self.ok(Call { method: Method::PUT, key: &to, headers: &headers, ..Call::default() }).await;
+        self.copied |= ok;
+        ok.then_some(0)
+    }
+
+    async fn delete_many(&mut self) -> Option<u64> {
+        let last = self.written.min(self.deleted + DELETE_KEYS);
+        let keys: Vec<String> = (self.deleted..last).map(|number| self.key(number)).collect();
+        self.deleted = last;
+        self.s3.delete_many(&keys).await.ok().map(|()| 0)
     }
 
     async fn ok(&mut self, call: Call<'_>) -> bool {
@@ -227,6 +269,10 @@ pub(crate) async fn clean_up(workers: &mut Vec<Worker>) {
     let mut running = tokio::task::JoinSet::new();
     for mut worker in workers.drain(..) {
         running.spawn(async move {
+            if worker.copied {
+                let key = format!("{}copy", worker.prefix);
+                worker.ok(Call { method: Method::DELETE, key: &key, ..Call::default() }).await;
+            }
             while worker.deleted < worker.written {
                 let key = worker.key(worker.deleted);
                 worker.deleted += 1;

@@ -109,7 +109,7 @@ pub(crate) async fn bench(args: BenchArgs) -> anyhow::Result<()> {
                 let cell = Cell {
                     op: *op,
                     seconds: Duration::from_secs(args.seconds),
-                    ops_max: (args.max_written.0 / size.0.max(1)).max(u64::from(*clients)),
+                    puts_max: (args.max_written.0 / size.0.max(1)).max(u64::from(*clients)),
                 };
                 let row = measure(&mut workers, cell, &server).await?;
                 report_progress(&row);

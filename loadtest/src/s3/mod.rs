@@ -9,6 +9,7 @@ pub(crate) mod xml;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
@@ -195,6 +196,41 @@ impl S3 {
             return Err(answer.describe());
         }
         parse_page(&String::from_utf8_lossy(&answer.body)).ok_or_else(|| "malformed listing".to_owned())
+    }
+
+    /// Reads one page of ListObjectVersions.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub(crate) async fn versions(&mut self, prefix: &str, max: u32) -> Result<(), String> {
+        let max = max.to_string();
+        let query = [("max-keys", max.as_str()), ("prefix", prefix), ("versions", "")];
+        let answer = self.call(Call { method: Method::GET, query: &query, ..Call::default() }).await;
+        let answer = answer.map_err(|e| e.to_string())?;
+        if answer.status.is_success() { Ok(()) } else { Err(answer.describe()) }
+    }
+
+    /// Value of `x-amz-copy-source` for a key of this bucket.
+    pub(crate) fn copy_source(&self, key: &str) -> String {
+        format!("{}/{}", self.target.bucket, encode(key, true))
+    }
+
+    /// Deletes up to 1,000 keys with one request.
+    ///
+    /// # Errors
+    /// What the server said, also of a single key.
+    pub(crate) async fn delete_many(&mut self, keys: &[String]) -> Result<(), String> {
+        let objects: String =
+            keys.iter().map(|key| format!("<Object><Key>{}</Key></Object>", xml::escape(key))).collect();
+        let document = format!("<Delete><Quiet>true</Quiet>{objects}</Delete>");
+        let sha256 = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(document.as_bytes()));
+        let headers = [("x-amz-checksum-sha256", sha256.as_str())];
+        let payload = Payload::new([Bytes::from(document)]);
+        let call =
+            Call { method: Method::POST, query: &[("delete", "")], headers: &headers, payload, ..Call::default() };
+        let answer = self.call(call).await.map_err(|e| e.to_string())?;
+        let failed = String::from_utf8_lossy(&answer.body).contains("<Error>");
+        if answer.status.is_success() && !failed { Ok(()) } else { Err(answer.describe()) }
     }
 
     /// Every key below a prefix.

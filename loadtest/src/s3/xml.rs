@@ -39,6 +39,11 @@ pub(crate) fn unescape(text: &str) -> String {
     out
 }
 
+/// Text as it stands in a document.
+pub(crate) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
 fn numeric(entity: &str) -> Option<char> {
     let digits = entity.strip_prefix('#')?;
     let code = match digits.strip_prefix('x') {
@@ -59,5 +64,6 @@ mod tests {
         assert_eq!(keys, ["a&b", "A"]);
         assert_eq!(text(xml, "More").as_deref(), Some("true"));
         assert_eq!(text(xml, "None"), None);
+        assert_eq!(unescape(&escape("a&<b>&amp;")), "a&<b>&amp;");
     }
 }

@@ -3,9 +3,9 @@
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::WriteGuard;
 use stele_types::limits::KEY_BYTES_MAX;
+use stele_types::object::{BucketRow, Facts, Precondition, TagError, Verdict};
 #[cfg(feature = "sabotage")]
-use stele_types::object::Versioning;
-use stele_types::object::{BucketRow, ETag, Met, Precondition};
+use stele_types::object::{Tags, Versioning};
 
 use super::{Batch, Outcome, refuse};
 
@@ -63,6 +63,7 @@ impl Batch<'_> {
                 range_epoch: guard.range.epoch,
                 versioning: Versioning::Unset,
                 owner: String::new(),
+                tags: Tags::default(),
             })
         })
     }
@@ -77,14 +78,19 @@ pub(crate) fn check_key(key: &str) -> Result<(), RpcError> {
     Ok(())
 }
 
-/// Decides a condition against the ETag of the current version, if there is one.
-pub(crate) fn check_precondition(condition: &Precondition, key: &str, current: Option<ETag>) -> Result<(), RpcError> {
-    match (condition.against(current), current) {
-        (Met::Yes, _) => Ok(()),
-        (Met::NoVersion, _) => Err(RpcError::new(Code::PreconditionNoKey, format!("{key:?} does not exist"))),
-        (Met::No, Some(etag)) if *condition != Precondition::Absent => {
-            Err(RpcError::new(Code::PreconditionFailed, format!("the ETag of {key:?} is {etag}")))
+/// Refuses tags that no gateway should let through.
+pub(crate) fn bad_tags(error: TagError) -> RpcError {
+    RpcError::new(Code::Malformed, error.to_string())
+}
+
+/// Decides a condition against the current version, if there is one.
+pub(crate) fn check_precondition(condition: &Precondition, key: &str, current: Option<&Facts>) -> Result<(), RpcError> {
+    match condition.verdict(current) {
+        Verdict::Holds => Ok(()),
+        Verdict::NoKey => Err(RpcError::new(Code::PreconditionNoKey, format!("{key:?} does not exist"))),
+        Verdict::Fails => {
+            let found = current.map(|now| format!("the ETag of {key:?} is {}", now.etag)).unwrap_or_default();
+            Err(RpcError::new(Code::PreconditionFailed, found))
         }
-        (Met::No, _) => Err(RpcError::new(Code::PreconditionFailed, format!("{key:?} exists already"))),
     }
 }

@@ -112,8 +112,9 @@ impl Batch<'_> {
             Command::StageReferences { guard, owner, packs } => self.stage_references(guard, owner, packs),
             Command::PutVersion(put) => self.put_version(cx, put),
             Command::Delete { guard, items } => self.delete(cx, guard, items),
-            Command::CreateUpload { guard, key, upload, headers, checksum } => {
-                let row = UploadRow { initiated: cx.now, headers: headers.clone(), checksum: *checksum };
+            Command::CreateUpload { guard, key, upload, headers, checksum, tags } => {
+                let (headers, tags) = (headers.clone(), tags.clone());
+                let row = UploadRow { initiated: cx.now, headers, checksum: *checksum, tags };
                 self.create_upload(guard, key, *upload, row)
             }
             Command::PutPart { guard, key, upload, part, packs } => {
@@ -123,6 +124,9 @@ impl Batch<'_> {
             Command::CompleteUpload(complete) => self.complete_upload(cx, complete),
             Command::AbortUpload { guard, key, upload } => {
                 self.abort_upload(data::UploadAt { guard, key, upload: *upload })
+            }
+            Command::PutTags { guard, key, version, tags } => {
+                self.put_tags(&data::VersionAt { guard, key, version: *version }, tags)
             }
         }
     }
@@ -152,7 +156,8 @@ fn needs_lease(command: &Command) -> bool {
         | Command::CreateUpload { .. }
         | Command::PutPart { .. }
         | Command::CompleteUpload(_)
-        | Command::AbortUpload { .. } => true,
+        | Command::AbortUpload { .. }
+        | Command::PutTags { .. } => true,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::testing::{LEASE_MS, Machine, create_upload, envelope, guard, range};
 
 mod model;
 mod nodes;
+mod tags;
 
 fn code<T: std::fmt::Debug>(answer: Result<T, RpcError>) -> Code {
     answer.unwrap_err().code

@@ -121,8 +121,13 @@ fn behind_version(rows: &dyn KvRead, range: RangeRef, query: &ListQuery) -> Read
 pub(super) fn list_versions(rows: &dyn KvRead, range: RangeRef, query: &ListQuery) -> ReadResult<MetaReply> {
     admit(rows, range)?;
     let start = behind_version(rows, range, query)?;
-    // The versions of the key a page starts inside of are not the newest of it.
-    let mut last_key = query.after.clone().filter(|_| start.is_some());
+    // A page that starts inside a key has not seen its newest version, which may have gone since.
+    let inside_of = query.after.as_deref().filter(|_| start.is_some());
+    let newest_there: Option<CommitSeq> = match inside_of {
+        Some(key) => load::<KeyRow>(rows, &keyspace::named(Tag::Key, range.bucket, key))?.and_then(|row| row.newest),
+        None => None,
+    };
+    let mut last_key: Option<String> = None;
     let mut last_id: Option<VersionId> = None;
     let mut page: Vec<ListedKey> = Vec::new();
     let walk = Walk { table: Tag::Version, bucket: range.bucket, query, start };
@@ -130,7 +135,10 @@ pub(super) fn list_versions(rows: &dyn KvRead, range: RangeRef, query: &ListQuer
         let row_key = [Tag::Version as u8];
         let seq = keyspace::version_seq(rest).ok_or_else(|| corrupt(&row_key, "a version's key"))?;
         let row: VersionRow = decode(&row_key, value)?;
-        let latest = last_key.as_deref() != Some(key);
+        let latest = match inside_of {
+            Some(inside) if inside == key => newest_there == Some(seq),
+            _ => last_key.as_deref() != Some(key),
+        };
         last_id = Some(VersionId { commit_seq: seq, nonce: row.nonce });
         page.push(row.listed(key, seq, latest));
         if latest {

@@ -127,4 +127,6 @@ pub(crate) fn status(rows: &dyn KvRead) -> ReadResult<MetaStatus> {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

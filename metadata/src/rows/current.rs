@@ -33,12 +33,17 @@ pub struct CurrentRow {
     pub checksums: Vec<(ChecksumAlgorithm, ChecksumType)>,
 }
 
-const ALGORITHMS: [(ChecksumAlgorithm, u8); 5] = [
+const ALGORITHMS: [(ChecksumAlgorithm, u8); 10] = [
     (ChecksumAlgorithm::Crc32, 1),
     (ChecksumAlgorithm::Crc32c, 2),
     (ChecksumAlgorithm::Crc64Nvme, 3),
     (ChecksumAlgorithm::Sha1, 4),
     (ChecksumAlgorithm::Sha256, 5),
+    (ChecksumAlgorithm::Sha512, 6),
+    (ChecksumAlgorithm::Md5, 7),
+    (ChecksumAlgorithm::XxHash64, 8),
+    (ChecksumAlgorithm::XxHash3, 9),
+    (ChecksumAlgorithm::XxHash128, 10),
 ];
 const SCOPES: [(ChecksumType, u8); 2] = [(ChecksumType::FullObject, 0), (ChecksumType::Composite, 1)];
 

@@ -56,8 +56,8 @@ pub struct PutVersion {
 /// See [`super::Command::CompleteUpload`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CompleteUpload {
-    /// As for a PUT; `contents.packs` holds only the manifest's own packs, `attributes.headers` is
-    /// ignored in favour of the upload's.
+    /// As for a PUT; `contents.packs` holds only the manifest's own packs, `attributes.headers` and
+    /// `attributes.tags` are ignored in favour of the upload's.
     pub put: PutVersion,
     /// The upload.
     pub upload: UploadId,
@@ -112,4 +112,15 @@ pub struct Committed {
     pub log_index: LogIndex,
     /// ETag (Complete may be answered again from an earlier result).
     pub attributes: Box<Attributes>,
+}
+
+/// What a command that changed a version in place gives back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Changed {
+    /// The version.
+    pub id: VersionId,
+    /// Shown as `null`, that is, without a version id.
+    pub null_version: bool,
+    /// Log entry of the change, where it has one.
+    pub log_index: Option<LogIndex>,
 }

@@ -20,20 +20,17 @@ use md5::{Digest as _, Md5};
 use stele_types::object::ChecksumAlgorithm;
 use tokio::time::{Instant, Sleep};
 
+use super::elements;
 use super::guard::{Refusal, query_keys};
 use super::target::Level;
 use crate::digests::checksum_of;
+use crate::s3::checksums::headers as checksum_headers;
 
 /// Longest document: 1,000 escaped keys to delete, or a Complete of 10,000 parts with checksums.
 pub(crate) const DOCUMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-const CHECKSUMS: [(&str, ChecksumAlgorithm); 5] = [
-    ("x-amz-checksum-crc32", ChecksumAlgorithm::Crc32),
-    ("x-amz-checksum-crc32c", ChecksumAlgorithm::Crc32c),
-    ("x-amz-checksum-crc64nvme", ChecksumAlgorithm::Crc64Nvme),
-    ("x-amz-checksum-sha1", ChecksumAlgorithm::Sha1),
-    ("x-amz-checksum-sha256", ChecksumAlgorithm::Sha256),
-];
+/// Sub-resources of an object that are set by a document.
+const OBJECT_DOCUMENTS: [&str; 4] = ["acl", "legal-hold", "retention", "tagging"];
 
 /// What went wrong with a body; set at most once.
 #[derive(Clone, Debug, Default)]
@@ -64,11 +61,14 @@ pub(crate) struct Declared {
     md5: Option<Vec<u8>>,
     payload_sha256: Option<Vec<u8>>,
     checksums: Vec<(ChecksumAlgorithm, Vec<u8>)>,
+    /// Names that its elements may have; any, without.
+    elements: Option<&'static [&'static str]>,
 }
 
 /// True for requests whose body s3s reads whole.
-pub(crate) fn is_document(method: &Method, level: Level) -> bool {
-    method == Method::POST || (method == Method::PUT && level != Level::Object)
+pub(crate) fn is_document(method: &Method, level: Level, uri: &Uri) -> bool {
+    let of_object = || query_keys(uri).any(|key| OBJECT_DOCUMENTS.contains(&key));
+    method == Method::POST || (method == Method::PUT && (level != Level::Object || of_object()))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -91,13 +91,14 @@ pub(crate) fn declared(uri: &Uri, headers: &HeaderMap) -> Result<Declared, Refus
     }
     let mut declared =
         Declared { payload_sha256: hex::decode(payload).ok().filter(|sha| sha.len() == 32), ..Declared::default() };
+    declared.elements = elements::known(query_keys(uri));
     if let Some(md5) = text(headers, "content-md5") {
         match STANDARD.decode(md5).ok().filter(|md5| md5.len() == 16) {
             Some(md5) => declared.md5 = Some(md5),
             None => return refuse(400, "InvalidDigest", "The Content-MD5 you specified is not valid."),
         }
     }
-    for (name, algorithm) in CHECKSUMS {
+    for (algorithm, name) in checksum_headers() {
         let Some(value) = text(headers, name) else { continue };
         match STANDARD.decode(value) {
             Ok(value) => declared.checksums.push((algorithm, value)),
@@ -165,6 +166,10 @@ impl<B> Document<B> {
         if sha256.is_some_and(|sha256| checksum_of(ChecksumAlgorithm::Sha256, &seen) != sha256) {
             let message = "The provided 'x-amz-content-sha256' header does not match what was computed.";
             return Err(self.fault.note("XAmzContentSHA256Mismatch", message));
+        }
+        if let Some(unknown) = declared.elements.and_then(|known| elements::unknown(&seen, known)) {
+            let message = format!("The element {unknown:?} does not belong into this document; nothing was changed.");
+            return Err(self.fault.note("MalformedXML", &message));
         }
         Ok(())
     }

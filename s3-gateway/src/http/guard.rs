@@ -38,6 +38,9 @@ const PRESIGN_KEYS: [&str; 7] = [
     "x-amz-security-token",
 ];
 
+/// Sub-resources of an object whose PUT may name a version.
+const VERSIONED_PUTS: [&str; 4] = ["acl", "legal-hold", "retention", "tagging"];
+
 /// Sub-resources that s3s routes to operations of their own, by method and level. A key that is not
 /// listed would be ignored and the plain operation run instead.
 fn owned_keys(method: &Method, object: bool) -> Option<&'static [&'static str]> {
@@ -100,6 +103,11 @@ fn owned_keys(method: &Method, object: bool) -> Option<&'static [&'static str]> 
 pub(super) fn query_keys(uri: &Uri) -> impl Iterator<Item = &str> {
     let query = uri.query().unwrap_or("");
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(pair))
+}
+
+/// Of writes to an object, only those of a sub-resource of one version name that version.
+fn names_version(method: &Method, uri: &Uri) -> bool {
+    method == Method::PUT && query_keys(uri).any(|key| VERSIONED_PUTS.contains(&key))
 }
 
 /// Decides about one request, which addresses something of this level.
@@ -167,6 +175,7 @@ fn check_query(method: &Method, level: Level, uri: &Uri) -> Result<(), Refusal> 
         }
         if let Some(owned) = owned
             && !owned.contains(&key)
+            && !(key == "versionId" && names_version(method, uri))
         {
             let message = format!(
                 "The sub-resource or parameter {key:?} is not implemented for {method} on this resource; \
@@ -280,6 +289,8 @@ mod tests {
         }
         for (method, uri) in [
             ("DELETE", "/b/k?versionId=1"),
+            ("PUT", "/b/k?tagging&versionId=1"),
+            ("DELETE", "/b/k?tagging&versionId=1"),
             ("DELETE", "/b/k"),
             ("PUT", "/b/k?partNumber=1&uploadId=x"),
             ("PUT", "/b/"),

@@ -13,6 +13,7 @@
 //! | [`request_id`] | ids that tie a response to the log |
 
 pub(crate) mod document;
+mod elements;
 pub mod guard;
 pub mod request_id;
 pub mod server;

@@ -233,7 +233,7 @@ fn admit(mut request: Request<Incoming>, hosts: &Hosts, idle: Duration) -> Resul
     guard::check_length(request.method(), level, request.version(), request.headers())?;
     guard::clean_range(request.headers_mut());
     let fault = Fault::default();
-    if !document::is_document(request.method(), level) {
+    if !document::is_document(request.method(), level, request.uri()) {
         return Ok((request.map(Body::from), fault));
     }
     let declared = document::declared(request.uri(), request.headers())?;

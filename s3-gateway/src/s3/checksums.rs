@@ -18,18 +18,12 @@ macro_rules! checksum_fields {
             (ChecksumAlgorithm::Crc64Nvme, $from.checksum_crc64nvme.take()),
             (ChecksumAlgorithm::Sha1, $from.checksum_sha1.take()),
             (ChecksumAlgorithm::Sha256, $from.checksum_sha256.take()),
+            (ChecksumAlgorithm::Sha512, $from.checksum_sha512.take()),
+            (ChecksumAlgorithm::Md5, $from.checksum_md5.take()),
+            (ChecksumAlgorithm::XxHash64, $from.checksum_xxhash64.take()),
+            (ChecksumAlgorithm::XxHash3, $from.checksum_xxhash3.take()),
+            (ChecksumAlgorithm::XxHash128, $from.checksum_xxhash128.take()),
         ]
-    };
-}
-
-/// True if one of the checksums that Stele does not compute is present.
-macro_rules! has_foreign_checksum {
-    ($from:expr) => {
-        $from.checksum_md5.is_some()
-            || $from.checksum_sha512.is_some()
-            || $from.checksum_xxhash128.is_some()
-            || $from.checksum_xxhash3.is_some()
-            || $from.checksum_xxhash64.is_some()
     };
 }
 
@@ -45,19 +39,29 @@ macro_rules! set_checksums {
                 stele_types::object::ChecksumAlgorithm::Crc64Nvme => $to.checksum_crc64nvme = Some(text),
                 stele_types::object::ChecksumAlgorithm::Sha1 => $to.checksum_sha1 = Some(text),
                 stele_types::object::ChecksumAlgorithm::Sha256 => $to.checksum_sha256 = Some(text),
+                stele_types::object::ChecksumAlgorithm::Sha512 => $to.checksum_sha512 = Some(text),
+                stele_types::object::ChecksumAlgorithm::Md5 => $to.checksum_md5 = Some(text),
+                stele_types::object::ChecksumAlgorithm::XxHash64 => $to.checksum_xxhash64 = Some(text),
+                stele_types::object::ChecksumAlgorithm::XxHash3 => $to.checksum_xxhash3 = Some(text),
+                stele_types::object::ChecksumAlgorithm::XxHash128 => $to.checksum_xxhash128 = Some(text),
             }
         }
     };
 }
 
-pub(super) use {checksum_fields, has_foreign_checksum, set_checksums};
+pub(super) use {checksum_fields, set_checksums};
 
-const ALL: [(ChecksumAlgorithm, &str, &str, usize); 5] = [
+const ALL: [(ChecksumAlgorithm, &str, &str, usize); 10] = [
     (ChecksumAlgorithm::Crc32, "CRC32", "x-amz-checksum-crc32", 4),
     (ChecksumAlgorithm::Crc32c, "CRC32C", "x-amz-checksum-crc32c", 4),
     (ChecksumAlgorithm::Crc64Nvme, "CRC64NVME", "x-amz-checksum-crc64nvme", 8),
     (ChecksumAlgorithm::Sha1, "SHA1", "x-amz-checksum-sha1", 20),
     (ChecksumAlgorithm::Sha256, "SHA256", "x-amz-checksum-sha256", 32),
+    (ChecksumAlgorithm::Sha512, "SHA512", "x-amz-checksum-sha512", 64),
+    (ChecksumAlgorithm::Md5, "MD5", "x-amz-checksum-md5", 16),
+    (ChecksumAlgorithm::XxHash64, "XXHASH64", "x-amz-checksum-xxhash64", 8),
+    (ChecksumAlgorithm::XxHash3, "XXHASH3", "x-amz-checksum-xxhash3", 8),
+    (ChecksumAlgorithm::XxHash128, "XXHASH128", "x-amz-checksum-xxhash128", 16),
 ];
 
 fn row(algorithm: ChecksumAlgorithm) -> (&'static str, &'static str, usize) {
@@ -70,6 +74,11 @@ pub(super) fn algorithms() -> impl Iterator<Item = ChecksumAlgorithm> {
     ALL.iter().map(|row| row.0)
 }
 
+/// Each with its header.
+pub(crate) fn headers() -> impl Iterator<Item = (ChecksumAlgorithm, &'static str)> {
+    ALL.iter().map(|row| (row.0, row.2))
+}
+
 /// As S3 names it, for example `CRC32C`.
 pub(super) fn name(algorithm: ChecksumAlgorithm) -> &'static str {
     row(algorithm).0
@@ -78,10 +87,8 @@ pub(super) fn name(algorithm: ChecksumAlgorithm) -> &'static str {
 /// The algorithm of that name.
 pub(super) fn by_name(name: &str) -> S3Result<ChecksumAlgorithm> {
     ALL.iter().find(|row| row.1.eq_ignore_ascii_case(name)).map(|row| row.0).ok_or_else(|| {
-        s3_error!(
-            NotImplemented,
-            "This checksum algorithm is not implemented; use CRC32, CRC32C, CRC64NVME, SHA1 or SHA256."
-        )
+        let names: Vec<&str> = ALL.iter().map(|row| row.1).collect();
+        s3_error!(InvalidRequest, "There is no checksum algorithm of this name; use one of {}.", names.join(", "))
     })
 }
 
@@ -138,7 +145,7 @@ fn trailer<T>(req: &S3Request<T>) -> S3Result<Option<Trailer>> {
         _ => return Err(s3_error!(InvalidRequest, "Expecting a single x-amz-checksum- trailer.")),
     };
     let Some(algorithm) = ALL.iter().find(|row| row.2 == name).map(|row| row.0) else {
-        return Err(s3_error!(NotImplemented, "The trailing checksum {} is not implemented.", name));
+        return Err(s3_error!(InvalidRequest, "There is no trailing checksum {}.", name));
     };
     let Some(handle) = req.trailing_headers.clone() else {
         return Err(s3_error!(InvalidRequest, "x-amz-trailer needs an aws-chunked body."));

@@ -1,15 +1,13 @@
 //! CopyObject.
 
-use s3s::dto::{
-    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective, TaggingDirective,
-};
+use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::checksums::set_checksums;
 use super::headers::{committed_evidence, stored_headers, timestamp};
 use super::objects::{checksum_type, version_selector};
 use super::unsupported::{refuse, refuse_unsupported};
-use super::{S3Edge, conditions, fail, origin};
+use super::{S3Edge, conditions, fail, origin, tagging};
 use crate::api::{CopyRequest, GetRequest, ReadConditions};
 
 /// Where the copy comes from: bucket, key, version id.
@@ -47,9 +45,7 @@ pub(super) async fn copy(edge: &S3Edge, mut req: S3Request<CopyObjectInput>) -> 
     refuse(input.copy_source_sse_customer_algorithm.as_ref(), "Server-side encryption")?;
     refuse(input.copy_source_sse_customer_key.as_ref(), "Server-side encryption")?;
     refuse(input.checksum_algorithm.as_ref(), "Computing another checksum while copying")?;
-    if input.tagging_directive.as_ref().is_some_and(|d| d.as_str() != TaggingDirective::COPY) {
-        refuse(Some(&()), "Object tagging")?;
-    }
+    let tags = tagging::of_copy(input.tagging_directive.as_ref(), input.tagging.as_deref())?;
     let replace = replaces(input)?;
     let (bucket, key, version) = source(&input.copy_source)?;
     if !replace && version.is_none() && bucket == input.bucket && key == input.key {
@@ -72,11 +68,13 @@ pub(super) async fn copy(edge: &S3Edge, mut req: S3Request<CopyObjectInput>) -> 
     };
     let headers = replace.then(|| stored_headers!(input));
     let precondition = conditions::write(input.if_match.take(), input.if_none_match.take())?;
+    let precondition = conditions::with_date(precondition, &req.headers)?;
     let request = CopyRequest {
         source: from,
         bucket: req.input.bucket.clone(),
         key: req.input.key.clone(),
         headers,
+        tags,
         precondition,
         origin: origin(edge, &req),
     };

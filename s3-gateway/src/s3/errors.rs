@@ -18,6 +18,7 @@ pub(super) fn to_s3(error: GatewayError, request_id: &str) -> S3Error {
         E::NoSuchKey { marker } => no_such_key(marker),
         E::NoSuchVersion => coded(S3ErrorCode::NoSuchVersion, message),
         E::DeleteMarker { id, modified } => delete_marker(id, modified),
+        E::MarkerOnly => coded(S3ErrorCode::MethodNotAllowed, message),
         E::NoSuchUpload => coded(S3ErrorCode::NoSuchUpload, message),
         E::InvalidPart { .. } => coded(S3ErrorCode::InvalidPart, message),
         E::InvalidPartOrder => coded(S3ErrorCode::InvalidPartOrder, message),

@@ -8,13 +8,14 @@
 //! | `operations` | which operations exist; everything else is 501 |
 //! | `objects`, `copy`, `multipart`, `buckets`, `listing` | one translation per operation |
 //! | `versioning` | whether a bucket keeps versions |
+//! | `tagging` | tags of objects and buckets |
 //! | `checksums`, `headers`, `conditions`, `body` | parts of requests and responses |
 //! | `errors` | [`crate::error::GatewayError`] to S3 codes |
 
 pub mod auth;
 mod body;
 mod buckets;
-mod checksums;
+pub(crate) mod checksums;
 mod conditions;
 mod copy;
 mod errors;
@@ -25,6 +26,7 @@ mod objects;
 mod operations;
 mod probes;
 pub mod service;
+mod tagging;
 #[cfg(test)]
 mod tests;
 mod unsupported;
@@ -96,4 +98,7 @@ pub(crate) fn fuzz_value(text: &str) {
     }
     let kept = headers::without_aws_chunked(Some(text.to_owned()));
     assert_eq!(headers::without_aws_chunked(kept.clone()), kept);
+    if let Ok(tags) = tagging::header(Some(text)) {
+        assert!(tags.check(stele_types::limits::OBJECT_TAGS_MAX).is_ok());
+    }
 }

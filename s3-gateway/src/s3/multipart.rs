@@ -10,11 +10,11 @@ use stele_types::ids::UploadId;
 use stele_types::limits::PART_NUMBER_MAX;
 use stele_types::object::{ChecksumAlgorithm, ChecksumType};
 
-use super::checksums::{self, body_request, checksum_fields, declared, has_foreign_checksum, set_checksums};
+use super::checksums::{self, body_request, checksum_fields, declared, set_checksums};
 use super::headers::{committed_evidence, stored_headers};
 use super::objects::checksum_type;
-use super::unsupported::{refuse, refuse_sse_customer, refuse_unsupported};
-use super::{S3Edge, body, conditions, fail, origin};
+use super::unsupported::{refuse_sse_customer, refuse_unsupported};
+use super::{S3Edge, body, conditions, fail, origin, tagging};
 use crate::api::{CompleteRequest, CreateUploadRequest, ListedPart, PartRequest, UploadRef};
 
 /// An upload id from a client; anything that we did not make names no upload.
@@ -46,12 +46,7 @@ fn checksum_choice(
         Some(s3s::dto::ChecksumType::COMPOSITE) => ChecksumType::Composite,
         Some(_) => return Err(s3_error!(InvalidRequest, "x-amz-checksum-type is FULL_OBJECT or COMPOSITE.")),
     };
-    let possible = match algorithm {
-        ChecksumAlgorithm::Crc64Nvme => kind == ChecksumType::FullObject,
-        ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32c => true,
-        ChecksumAlgorithm::Sha1 | ChecksumAlgorithm::Sha256 => kind == ChecksumType::Composite,
-    };
-    if possible {
+    if algorithm.multipart(kind) {
         Ok(Some((algorithm, kind)))
     } else {
         Err(s3_error!(InvalidRequest, "The checksum type can't be used with this checksum algorithm."))
@@ -66,10 +61,12 @@ pub(super) async fn create(
     refuse_unsupported!(input);
     let checksum = checksum_choice(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
     let headers = stored_headers!(input);
+    let tags = tagging::header(input.tagging.as_deref())?;
     let request = CreateUploadRequest {
         bucket: req.input.bucket.clone(),
         key: req.input.key.clone(),
         headers,
+        tags,
         checksum,
         origin: origin(edge, &req),
     };
@@ -97,9 +94,6 @@ pub(super) async fn upload_part(
 ) -> S3Result<S3Response<UploadPartOutput>> {
     let input = &mut req.input;
     refuse_sse_customer!(input);
-    if has_foreign_checksum!(input) {
-        refuse(Some(&()), "This checksum algorithm")?;
-    }
     let number = part_number(input.part_number)?;
     let upload = upload_ref(&input.bucket, &input.key, &input.upload_id)?;
     let checksums = declared(checksum_fields!(input))?;
@@ -131,9 +125,6 @@ pub(super) async fn complete(
 ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
     let input = &mut req.input;
     refuse_sse_customer!(input);
-    if has_foreign_checksum!(input) {
-        refuse(Some(&()), "This checksum algorithm")?;
-    }
     let upload = upload_ref(&input.bucket, &input.key, &input.upload_id)?;
     let listed = input.multipart_upload.take().and_then(|upload| upload.parts).unwrap_or_default();
     if listed.is_empty() {
@@ -149,7 +140,10 @@ pub(super) async fn complete(
         parts,
         declared_len,
         checksums: declared(checksum_fields!(input))?,
-        precondition: conditions::write(input.if_match.take(), input.if_none_match.take())?,
+        precondition: conditions::with_date(
+            conditions::write(input.if_match.take(), input.if_none_match.take())?,
+            &req.headers,
+        )?,
         origin: origin(edge, &req),
     };
     let committed = crate::complete::complete_upload(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;

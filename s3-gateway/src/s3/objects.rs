@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode};
 use s3s::dto::{
-    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag,
+    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition,
     Error as DtoError, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, PutObjectInput,
     PutObjectOutput, Range,
 };
@@ -10,12 +10,12 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use stele_rpc::meta::{Deleted, VersionSelector};
 use stele_types::ids::VersionId;
 use stele_types::limits::LIST_PAGE_MAX;
-use stele_types::object::{ChecksumAlgorithm, ChecksumType, Precondition, Version};
+use stele_types::object::{ChecksumAlgorithm, ChecksumType, Version};
 
-use super::checksums::{body_request, checksum_fields, declared, has_foreign_checksum, set_checksums};
+use super::checksums::{body_request, checksum_fields, declared, set_checksums};
 use super::headers::{committed_evidence, evidence, give_back_headers, stored_headers, timestamp};
 use super::unsupported::{refuse, refuse_sse_customer, refuse_unsupported};
-use super::{S3Edge, body, conditions, fail, fail_as, origin};
+use super::{S3Edge, body, conditions, fail, fail_as, origin, tagging};
 use crate::api::{
     ByteRange, DeleteOne, DeleteRequest, GatewayError, GetRequest, HeadReply, PutRequest, ReadConditions, Shown,
 };
@@ -36,12 +36,11 @@ pub(super) async fn put(edge: &S3Edge, mut req: S3Request<PutObjectInput>) -> S3
     let input = &mut req.input;
     refuse_unsupported!(input);
     refuse(input.write_offset_bytes.as_ref(), "Appending to an object")?;
-    if has_foreign_checksum!(input) {
-        refuse(Some(&()), "This checksum algorithm")?;
-    }
     let checksums = declared(checksum_fields!(input))?;
     let headers = stored_headers!(input);
+    let tags = tagging::header(input.tagging.as_deref())?;
     let precondition = conditions::write(input.if_match.take(), input.if_none_match.take())?;
+    let precondition = conditions::with_date(precondition, &req.headers)?;
     let stream = body::incoming(input.body.take());
     let (len, md5) = (input.content_length, input.content_md5.take());
     let request = PutRequest {
@@ -49,6 +48,7 @@ pub(super) async fn put(edge: &S3Edge, mut req: S3Request<PutObjectInput>) -> S3
         key: req.input.key.clone(),
         body: body_request(&req, stream, len, md5.as_deref(), checksums)?,
         headers,
+        tags,
         precondition,
         origin: origin(edge, &req),
     };
@@ -118,6 +118,7 @@ macro_rules! describe {
         $output.content_length = i64::try_from($reply.range.len).ok();
         $output.e_tag = Some(ETag::Strong(version.attributes.etag.to_string()));
         $output.last_modified = Some(timestamp(version.modified));
+        $output.tag_count = tagging::count(&version.attributes.tags);
         if $reply.range.partial {
             $output.content_range = Some(content_range($reply));
         }
@@ -209,13 +210,18 @@ pub(super) async fn delete(
     edge: &S3Edge,
     mut req: S3Request<DeleteObjectInput>,
 ) -> S3Result<S3Response<DeleteObjectOutput>> {
-    refuse(req.input.if_match_last_modified_time.as_ref(), "x-amz-if-match-last-modified-time")?;
-    refuse(req.input.if_match_size.as_ref(), "x-amz-if-match-size")?;
     refuse(req.input.mfa.as_ref(), "MFA delete")?;
     let one = DeleteOne {
         key: req.input.key.clone(),
         version: version_selector(req.input.version_id.as_deref())?,
-        precondition: conditions::write(req.input.if_match.take(), None)?,
+        precondition: conditions::with_date(
+            conditions::delete(
+                req.input.if_match.take(),
+                req.input.if_match_size,
+                req.input.if_match_last_modified_time.take(),
+            )?,
+            &req.headers,
+        )?,
     };
     let request = DeleteRequest { bucket: req.input.bucket.clone(), items: vec![one], origin: origin(edge, &req) };
     let outcomes = crate::delete::delete_objects(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
@@ -242,16 +248,14 @@ pub(super) async fn delete_many(
     }
     let mut items = Vec::with_capacity(objects.len());
     for object in objects {
-        refuse(object.last_modified_time.as_ref(), "LastModifiedTime in DeleteObjects")?;
-        refuse(object.size.as_ref(), "Size in DeleteObjects")?;
-        let etag = object.e_tag.clone().map(s3s::dto::ETagCondition::ETag);
+        let etag = object.e_tag.clone().map(|tag| match tag.value() {
+            "*" => ETagCondition::Any,
+            _ => ETagCondition::ETag(tag),
+        });
         items.push(DeleteOne {
             key: object.key.clone(),
             version: version_selector(object.version_id.as_deref())?,
-            precondition: match conditions::write(etag, None)? {
-                Precondition::Matches(tags) if tags == ["*"] => Precondition::Present,
-                other => other,
-            },
+            precondition: conditions::delete(etag, object.size, object.last_modified_time.clone())?,
         });
     }
     let request = DeleteRequest { bucket: req.input.bucket.clone(), items, origin: origin(edge, &req) };

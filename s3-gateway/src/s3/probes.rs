@@ -68,9 +68,6 @@ pub(super) fn no_policy() -> S3Error {
 pub(super) fn no_cors() -> S3Error {
     s3_error!(NoSuchCORSConfiguration, "The CORS configuration does not exist.")
 }
-pub(super) fn no_tags() -> S3Error {
-    s3_error!(NoSuchTagSet, "There is no tag set associated with the bucket.")
-}
 pub(super) fn no_encryption() -> S3Error {
     let message = "The server side encryption configuration was not found.";
     let mut error = s3_error!(ServerSideEncryptionConfigurationNotFoundError, "{}", message);

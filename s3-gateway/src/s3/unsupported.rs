@@ -43,7 +43,6 @@ macro_rules! refuse_unsupported {
         refuse($input.sse_customer_algorithm.as_ref(), "Server-side encryption")?;
         refuse($input.sse_customer_key.as_ref(), "Server-side encryption")?;
         refuse($input.ssekms_key_id.as_ref(), "Server-side encryption")?;
-        refuse($input.tagging.as_ref(), "Object tagging")?;
     }};
 }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{
-    BucketChange, Command, CommandEnvelope, Committed, Deleted, Lease, ListPage, ListedKey, MetaReply, MetaRequest,
-    PutVersion, VersionSelector, WriteGuard,
+    BucketChange, Changed, Command, CommandEnvelope, Committed, Deleted, Lease, ListPage, ListedKey, MetaReply,
+    MetaRequest, PutVersion, VersionSelector, WriteGuard,
 };
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
 use stele_types::ids::{
@@ -16,7 +16,7 @@ use stele_types::ids::{
 };
 use stele_types::manifest::Manifest;
 use stele_types::map::ClusterMap;
-use stele_types::object::{BucketRow, Part, Precondition, Upload, Version, Versioning};
+use stele_types::object::{BucketRow, Facts, Part, Tags, Upload, Verdict, Version, Versioning};
 use stele_types::pack::PackRow;
 
 #[derive(Default)]
@@ -269,13 +269,17 @@ impl State {
                     range_epoch: RangeEpoch(1),
                     versioning: Versioning::Unset,
                     owner: String::new(),
+                    tags: Tags::default(),
                 };
                 self.buckets.insert(name, row.clone());
                 Ok(MetaReply::Bucket(Box::new(row)))
             }
-            Command::ConfigureBucket { name, change: BucketChange::Versioning(versioning) } => {
+            Command::ConfigureBucket { name, change } => {
                 let Some(row) = self.buckets.get_mut(&name) else { return err(Code::NoSuchBucket) };
-                row.versioning = versioning;
+                match change {
+                    BucketChange::Versioning(versioning) => row.versioning = versioning,
+                    BucketChange::Tags(tags) => row.tags = tags,
+                }
                 row.config_epoch.0 += 1;
                 Ok(MetaReply::Bucket(Box::new(row.clone())))
             }
@@ -295,9 +299,9 @@ impl State {
                 });
                 Ok(MetaReply::Deleted(outcome.collect()))
             }
-            Command::CreateUpload { guard, key, upload, headers, checksum } => {
+            Command::CreateUpload { guard, key, upload, headers, checksum, tags } => {
                 self.guard(&guard)?;
-                let row = Upload { id: upload, key, initiated: 0, headers, checksum };
+                let row = Upload { id: upload, key, initiated: 0, headers, checksum, tags };
                 self.uploads.insert(upload, (row.clone(), BTreeMap::new()));
                 Ok(MetaReply::Upload(Box::new(row)))
             }
@@ -317,6 +321,7 @@ impl State {
                 let Some((row, parts)) = self.uploads.remove(&id) else { return err(Code::NoSuchUpload) };
                 let mut put = complete.put;
                 put.attributes.headers = row.headers;
+                put.attributes.tags = row.tags;
                 let owner = put.contents.owner;
                 self.add_packs(owner, &put.contents.packs);
                 let listed =
@@ -330,6 +335,15 @@ impl State {
                 let reply = self.put(put)?;
                 self.completed.insert(id, reply.clone());
                 Ok(reply)
+            }
+            Command::PutTags { guard, key, tags, .. } => {
+                self.guard(&guard)?;
+                let Some(found) = self.versions.get_mut(&(guard.range.bucket, key)) else {
+                    return err(Code::NoSuchKey);
+                };
+                found.attributes.tags = tags;
+                let (id, null_version) = (found.id, found.null_version);
+                Ok(MetaReply::Changed(Changed { id, null_version, log_index: None }))
             }
             Command::AbortUpload { upload, .. } => match self.uploads.remove(&upload) {
                 Some(_) => Ok(MetaReply::Done),
@@ -354,13 +368,11 @@ impl State {
         self.guard(&put.guard)?;
         let at = (put.guard.range.bucket, put.key);
         let current = self.versions.get(&at);
-        match (&put.precondition, current) {
-            (Precondition::Absent, Some(_)) => return err(Code::PreconditionFailed),
-            (Precondition::Present | Precondition::Matches(_), None) => return err(Code::PreconditionNoKey),
-            (Precondition::Matches(tags), Some(v)) if !tags.contains(&v.attributes.etag.to_string()) => {
-                return err(Code::PreconditionFailed);
-            }
-            _ => {}
+        let facts = current.map(|v| Facts { etag: v.attributes.etag, len: v.attributes.len, modified: v.modified });
+        match put.precondition.verdict(facts.as_ref()) {
+            Verdict::Holds => {}
+            Verdict::NoKey => return err(Code::PreconditionNoKey),
+            Verdict::Fails => return err(Code::PreconditionFailed),
         }
         let id = VersionId { commit_seq: CommitSeq(self.seq), nonce: put.nonce };
         let version = Version {

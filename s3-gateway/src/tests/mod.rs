@@ -21,7 +21,7 @@ use stele_rpc::memory::MemoryNetwork;
 use stele_rpc::meta::Origin;
 use stele_types::ids::{DriveId, MapEpoch, NodeId, PgEpoch, PgId};
 use stele_types::map::{ClusterMap, DriveRow, DriveState, PgRow, Slot};
-use stele_types::object::{Precondition, StoredHeaders};
+use stele_types::object::{Precondition, StoredHeaders, Tags};
 use stele_types::seam::{Clock, Rng};
 
 use crate::api::{BodyRequest, ByteRange, Cpu, GatewayConfig, GatewayDeps, GetRequest, PutReply, PutRequest};
@@ -164,6 +164,7 @@ fn put_request(key: &str, body: BodyRequest) -> PutRequest {
         key: key.into(),
         body,
         headers: StoredHeaders::default(),
+        tags: Tags::default(),
         precondition: Precondition::None,
         origin: Origin::default(),
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
 use stele_rpc::meta::Origin;
-use stele_types::object::{Checksum, ChecksumAlgorithm, ChecksumType, Part, Precondition, StoredHeaders, Upload};
+use stele_types::object::{Checksum, ChecksumAlgorithm, ChecksumType, Part, Precondition, StoredHeaders, Tags, Upload};
 
 use super::{Cluster, body_in_pieces, cluster, noise};
 use crate::api::{BodyRequest, ByteRange, CompleteRequest, CreateUploadRequest, ListedPart, PartRequest, UploadRef};
@@ -17,6 +17,7 @@ async fn create(c: &Cluster, checksum: Option<(ChecksumAlgorithm, ChecksumType)>
         bucket: "b".into(),
         key: "k".into(),
         headers: StoredHeaders { content_type: Some("text/plain".into()), ..Default::default() },
+        tags: Tags::default(),
         checksum,
         origin: Origin::default(),
     };

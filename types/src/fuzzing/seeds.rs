@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::ids::{ChunkId, DriveId, Epoch, ObjectRoot, OwnerId, PackId, PgEpoch, PgId, ShardRoot, TreeHash, VersionId};
 use crate::manifest::{ChunkEntry, Manifest, Page, PageRef, encode_page};
-use crate::object::{Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, StoredHeaders, Version};
+use crate::object::{Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, StoredHeaders, Tags, Version};
 use crate::pack::{Codec, Encoding, PackChunk, PackPreimage, chunk_list_len, encode_chunk_list};
 use crate::segment::{ListItem, ListKind, RecordBody, RecordHeader, RecordSequence, SegmentNumber, ShardHeader};
 
@@ -71,6 +71,7 @@ fn version(manifest: Manifest) -> Vec<u8> {
             checksums: vec![Checksum { algorithm, kind, value }],
             headers: Box::new(headers),
             part_lens: vec![400, 500],
+            tags: Tags::new([("site".to_owned(), "north".to_owned())], 10).unwrap(),
         },
         manifest,
         log_index: crate::ids::LogIndex(12),

@@ -39,6 +39,7 @@ fn version() -> Version {
                 ..StoredHeaders::default()
             }),
             part_lens: Vec::new(),
+            tags: Tags::default(),
         },
         manifest: Manifest::Inline(vec![entry]),
         log_index: LogIndex(u64::MAX),

@@ -7,7 +7,7 @@ use stele_rpc::meta::{DeleteItem, Deleted, MetaReply, VersionSelector, WriteGuar
 use stele_types::ids::{CommitSeq, LogIndex, ObjectRoot, OwnerId, VersionId};
 use stele_types::limits::LIST_PAGE_MAX;
 use stele_types::manifest::Manifest;
-use stele_types::object::{BucketRow, ETag, Versioning};
+use stele_types::object::{BucketRow, ETag, Tags, Versioning};
 
 use super::versions::{KeyState, writes_null};
 use crate::apply::guard::{check_key, check_precondition};
@@ -31,6 +31,7 @@ fn marker_row(cx: Context<'_>, nonce: u64, null_version: bool) -> VersionRow {
         headers: Box::default(),
         part_lens: Vec::new(),
         manifest: Manifest::Inline(Vec::new()),
+        tags: Tags::default(),
     }
 }
 
@@ -57,7 +58,7 @@ impl Batch<'_> {
     fn delete_item(&mut self, cx: Context<'_>, bucket: &BucketRow, item: &DeleteItem) -> Outcome<Deleted> {
         check_key(&item.key)?;
         let mut key = self.key_state(bucket, &item.key)?;
-        check_precondition(&item.precondition, &item.key, self.current_etag(&key)?)?;
+        check_precondition(&item.precondition, &item.key, self.current(&key)?.as_ref())?;
         let before = key.row.events;
         let deleted = match item.version {
             VersionSelector::Current => self.delete_current(cx, &mut key, item)?,

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{CompleteUpload, MetaReply, WriteGuard};
 use stele_types::ids::{OwnerId, UploadId};
+use stele_types::limits::OBJECT_TAGS_MAX;
 use stele_types::object::{BucketRow, Part};
 
 use super::UploadAt;
 use super::references::owner_in_use;
-use crate::apply::guard::check_key;
+use crate::apply::guard::{bad_tags, check_key};
 use crate::apply::{Batch, Context, Failure, Outcome, refuse};
 use crate::keyspace::{self, Tag};
 use crate::kv::KvResult;
@@ -30,6 +31,7 @@ impl Batch<'_> {
         row: UploadRow,
     ) -> Outcome<MetaReply> {
         check_key(key)?;
+        row.tags.check(OBJECT_TAGS_MAX).map_err(bad_tags)?;
         let bucket = self.admit(guard)?;
         let row_key = keyspace::upload(bucket.id, key, upload);
         if self.rows.get(&row_key)?.is_some() || self.rows.get(&keyspace::completed(upload))?.is_some() {
@@ -69,6 +71,7 @@ impl Batch<'_> {
         self.rows.delete(&row_key)?;
         let mut attributes = put.attributes.clone();
         attributes.headers = upload.headers;
+        attributes.tags = upload.tags;
         let reply = MetaReply::Committed(self.commit_put(cx, put, attributes)?);
         self.remember_completed(cx, at, &reply)?;
         Ok(reply)

@@ -5,11 +5,12 @@ use stele_evidence::record::Event;
 use stele_rpc::error::Code;
 use stele_rpc::meta::{Committed, MetaReply, PutVersion};
 use stele_types::ids::{CommitSeq, OwnerId, Salt, VersionId};
-use stele_types::object::{Attributes, BucketRow, ETag, Versioning};
+use stele_types::limits::OBJECT_TAGS_MAX;
+use stele_types::object::{Attributes, BucketRow, Facts, Versioning};
 
 use super::evidence_log::Logged;
 use super::references::owner_in_use;
-use crate::apply::guard::{check_key, check_precondition};
+use crate::apply::guard::{bad_tags, check_key, check_precondition};
 use crate::apply::{Batch, Context, Outcome, refuse};
 use crate::keyspace::{self, Tag};
 use crate::kv::KvResult;
@@ -23,7 +24,7 @@ pub(crate) struct KeyState<'a> {
 }
 
 impl KeyState<'_> {
-    fn version_key(&self, seq: CommitSeq) -> Vec<u8> {
+    pub(crate) fn version_key(&self, seq: CommitSeq) -> Vec<u8> {
         keyspace::version(self.bucket.id, self.key, seq)
     }
 
@@ -47,9 +48,10 @@ impl Batch<'_> {
         self.put_row(&keyspace::named(Tag::Key, key.bucket.id, key.key), &key.row)
     }
 
-    /// ETag of the current version; none if there is none or it is a delete marker.
-    pub(crate) fn current_etag(&self, key: &KeyState<'_>) -> KvResult<Option<ETag>> {
-        Ok(CurrentRow::load(self.rows, &key.current_key())?.map(|row| row.etag))
+    /// What conditions ask of the current version; none if there is none or it is a delete marker.
+    pub(crate) fn current(&self, key: &KeyState<'_>) -> KvResult<Option<Facts>> {
+        let row = CurrentRow::load(self.rows, &key.current_key())?;
+        Ok(row.map(|row| Facts { etag: row.etag, len: row.len, modified: row.modified }))
     }
 
     pub(crate) fn version_row(&self, key: &KeyState<'_>, seq: CommitSeq) -> KvResult<Option<VersionRow>> {
@@ -142,9 +144,10 @@ impl Batch<'_> {
     /// Checks that hold for PUT and Complete alike. `sources` own references the version takes over.
     pub(crate) fn check_put(&mut self, put: &PutVersion, sources: &[OwnerId]) -> Outcome<BucketRow> {
         check_key(&put.key)?;
+        put.attributes.tags.check(OBJECT_TAGS_MAX).map_err(bad_tags)?;
         let bucket = self.admit(&put.guard)?;
         let key = self.key_state(&bucket, &put.key)?;
-        check_precondition(&put.precondition, &put.key, self.current_etag(&key)?)?;
+        check_precondition(&put.precondition, &put.key, self.current(&key)?.as_ref())?;
         if put.contents.manifest.total_len() != put.attributes.len {
             let detail = format!(
                 "the manifest holds {} bytes, the attributes say {}",
@@ -197,6 +200,7 @@ impl Batch<'_> {
             headers: attributes.headers.clone(),
             part_lens: attributes.part_lens.clone(),
             manifest: contents.manifest.clone(),
+            tags: attributes.tags.clone(),
         };
         let (id, row) = self.insert_version(cx, &mut key, row, put.salt)?;
         self.save_key(&key)?;

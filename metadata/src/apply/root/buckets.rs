@@ -3,8 +3,10 @@
 use stele_rpc::error::Code;
 use stele_rpc::meta::{BucketChange, MetaReply};
 use stele_types::ids::{BucketId, ConfigEpoch, RangeEpoch, RangeId};
-use stele_types::object::{BucketRow, Versioning};
+use stele_types::limits::BUCKET_TAGS_MAX;
+use stele_types::object::{BucketRow, Tags, Versioning};
 
+use crate::apply::guard::bad_tags;
 use crate::apply::{Batch, Context, Outcome, refuse};
 use crate::keyspace::{self, Tag};
 use crate::kv::KvResult;
@@ -43,6 +45,7 @@ impl Batch<'_> {
             range_epoch: RangeEpoch(1),
             versioning: Versioning::Unset,
             owner: cx.origin.principal.clone(),
+            tags: Tags::default(),
         };
         self.put_row(&keyspace::bucket_name(name), &id)?;
         self.put_bucket(&row)?;
@@ -60,6 +63,10 @@ impl Batch<'_> {
                 return refuse(Code::Malformed, "versioning can be enabled or suspended, not unset");
             }
             BucketChange::Versioning(versioning) => bucket.versioning = *versioning,
+            BucketChange::Tags(tags) => {
+                tags.check(BUCKET_TAGS_MAX).map_err(bad_tags)?;
+                bucket.tags = tags.clone();
+            }
         }
         if bucket != before {
             bucket.config_epoch = ConfigEpoch(bucket.config_epoch.0 + 1);
