@@ -56,6 +56,9 @@ struct TargetArgs {
     /// Bucket; made if it does not exist.
     #[arg(long, default_value = "loadtest")]
     bucket: String,
+    /// PEM file with the CA to trust, for an `https://` endpoint.
+    #[arg(long)]
+    ca: Option<std::path::PathBuf>,
     /// Sign payloads with SHA-256 instead of sending UNSIGNED-PAYLOAD.
     #[arg(long)]
     sign_payload: bool,
@@ -68,7 +71,8 @@ impl TargetArgs {
             secret_key: self.secret_key.clone(),
             region: self.region.clone(),
         };
-        Target::new(&self.endpoint, credentials, bucket.to_owned(), self.sign_payload)
+        let address = s3::connection::Address::new(&self.endpoint, self.ca.as_deref())?;
+        Ok(Target::new(address, credentials, bucket.to_owned(), self.sign_payload))
     }
 }
 

@@ -66,7 +66,7 @@ const HTTP: [HttpRun; 5] = [
 ];
 
 /// Measures everything: `--date DATE [--seconds N]`, keeps the raw rows and writes the page from them.
-/// `--only PART` measures `crates`, `http`, `cluster` or `memory` and prints it; `--render` measures nothing and
+/// `--only PART` measures `crates`, `http`, `cluster`, `requests` or `memory` and prints it; `--render` measures nothing and
 /// writes the page from the rows that are kept.
 ///
 /// # Errors
@@ -93,6 +93,9 @@ pub(crate) fn bench(rest: &[&str]) -> Result<()> {
     if wanted("cluster") {
         page.push_str(&format!("\n## A cluster beside `stele dev`\n\n{}", table::render(&kept("cluster.jsonl")?)));
     }
+    if wanted("requests") {
+        page.push_str(&format!("\n## Smaller requests, copies and TLS\n\n{}", table::render(&kept("requests.jsonl")?)));
+    }
     if wanted("memory") {
         page.push_str(&format!("\n## Memory\n\n{}", table::render(&kept("memory.jsonl")?)));
     }
@@ -117,6 +120,9 @@ fn measure(only: Option<&str>, seconds: &str) -> Result<()> {
     }
     if wanted("cluster") {
         measure_script("cluster", "loadtest/acceptance/cluster_bench.py", &["--seconds", seconds])?;
+    }
+    if wanted("requests") {
+        measure_script("requests", "loadtest/acceptance/requests_bench.py", &["--seconds", seconds])?;
     }
     if wanted("memory") { measure_script("memory", "loadtest/acceptance/memory.py", &[]) } else { Ok(()) }
 }

@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
 use crate::latency::Latencies;
-use crate::s3::connection::{Connection, authority};
+use crate::s3::connection::{Address, Connection, authority};
 use crate::s3::payload::Payload;
 
 /// Clock ticks per second in /proc: fixed at 100 for user space on Linux.
@@ -87,7 +87,7 @@ impl Server {
     /// If the address does not answer.
     pub(crate) async fn ping(&self) -> anyhow::Result<Option<Latencies>> {
         let Some((authority, _)) = &self.metrics else { return Ok(None) };
-        let mut connection = Connection::new(authority.clone());
+        let mut connection = Connection::new(Address::plain(authority.clone()));
         let mut latencies = Latencies::default();
         for _ in 0..PINGS {
             let started = Instant::now();
@@ -129,7 +129,7 @@ fn parse_cpu(stat: &str) -> Option<f64> {
 }
 
 async fn scrape(authority: &str, path: &str) -> anyhow::Result<String> {
-    let body = call(&mut Connection::new(authority.to_owned()), authority, path).await?;
+    let body = call(&mut Connection::new(Address::plain(authority.to_owned())), authority, path).await?;
     Ok(String::from_utf8_lossy(&body).into_owned())
 }
 

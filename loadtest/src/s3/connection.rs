@@ -1,5 +1,7 @@
-//! One keep-alive HTTP/1.1 connection per client, reopened when it breaks.
+//! One keep-alive HTTP/1.1 connection per client, over TCP or TLS, reopened when it breaks.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -7,7 +9,11 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::payload::Payload;
 
@@ -34,7 +40,8 @@ impl std::fmt::Display for CallError {
 /// `host:port` of an `http://` endpoint.
 pub(crate) fn authority(endpoint: &str) -> anyhow::Result<String> {
     let uri: http::Uri = endpoint.parse().with_context(|| format!("not a URL: {endpoint:?}"))?;
-    anyhow::ensure!(uri.scheme_str() == Some("http"), "only http:// endpoints are driven: {endpoint:?}");
+    let plain = uri.scheme_str() == Some("http");
+    anyhow::ensure!(plain, "{endpoint:?} is not an http:// URL; https:// needs the CA to trust (--ca)");
     let host = uri.host().with_context(|| format!("no host in {endpoint:?}"))?;
     Ok(match uri.port_u16() {
         Some(port) => format!("{host}:{port}"),
@@ -42,16 +49,59 @@ pub(crate) fn authority(endpoint: &str) -> anyhow::Result<String> {
     })
 }
 
+/// Where to connect to.
+#[derive(Clone)]
+pub(crate) struct Address {
+    /// `host:port`, as the Host header says it.
+    pub(crate) authority: String,
+    /// TLS, and whom to find there.
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Address {
+    /// `host:port` without TLS.
+    pub(crate) fn plain(authority: String) -> Self {
+        Self { authority, tls: None }
+    }
+
+    /// Of an `http://` endpoint, or with the CA to trust of an `https://` one.
+    pub(crate) fn new(endpoint: &str, ca: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(ca) = ca else {
+            return Ok(Self::plain(authority(endpoint)?));
+        };
+        let rest = endpoint.strip_prefix("https://").with_context(|| format!("not an https:// URL: {endpoint:?}"))?;
+        let plain: http::Uri = format!("http://{rest}").parse().with_context(|| format!("not a URL: {endpoint:?}"))?;
+        let host = plain.host().with_context(|| format!("no host in {endpoint:?}"))?.to_owned();
+        let mut roots = rustls::RootCertStore::empty();
+        let certificates = CertificateDer::pem_file_iter(ca).with_context(|| ca.display().to_string())?;
+        for certificate in certificates {
+            roots.add(certificate.with_context(|| ca.display().to_string())?)?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let versions = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let config = versions.with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from(host.clone()).with_context(|| format!("not a host: {host:?}"))?;
+        let authority = format!("{host}:{}", plain.port_u16().unwrap_or(443));
+        Ok(Self { authority, tls: Some((TlsConnector::from(Arc::new(config)), name)) })
+    }
+}
+
 /// A lazily opened connection.
-#[derive(Debug)]
 pub(crate) struct Connection {
-    authority: String,
+    address: Address,
     sender: Option<SendRequest<Payload>>,
 }
 
+async fn begin(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> std::io::Result<SendRequest<Payload>> {
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+    // Ends with the connection; its error reaches the sender.
+    drop(tokio::spawn(connection));
+    Ok(sender)
+}
+
 impl Connection {
-    pub(crate) fn new(authority: String) -> Self {
-        Self { authority, sender: None }
+    pub(crate) fn new(address: Address) -> Self {
+        Self { address, sender: None }
     }
 
     /// Sends one request; waits for the head of the answer.
@@ -82,16 +132,15 @@ impl Connection {
             return Ok(sender);
         }
         let connect = async {
-            let stream = TcpStream::connect(&self.authority).await?;
+            let stream = TcpStream::connect(&self.address.authority).await?;
             stream.set_nodelay(true)?;
-            handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)
+            match &self.address.tls {
+                None => begin(stream).await,
+                Some((connector, name)) => begin(connector.connect(name.clone(), stream).await?).await,
+            }
         };
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
-        let not_sent = |why: String| CallError::NotSent(format!("connecting to {}: {why}", self.authority));
-        let (sender, connection) =
-            opened.map_err(|_| not_sent("timed out".into()))?.map_err(|e| not_sent(e.to_string()))?;
-        // Ends with the connection; its error reaches the sender.
-        drop(tokio::spawn(connection));
-        Ok(sender)
+        let not_sent = |why: String| CallError::NotSent(format!("connecting to {}: {why}", self.address.authority));
+        opened.map_err(|_| not_sent("timed out".into()))?.map_err(|e| not_sent(e.to_string()))
     }
 }

@@ -16,7 +16,7 @@ use http_body_util::BodyExt as _;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-use connection::{CallError, Connection, authority};
+use connection::{Address, CallError, Connection};
 use payload::Payload;
 use sigv4::{Credentials, Signer, UNSIGNED_PAYLOAD, Unsigned, encode};
 
@@ -26,21 +26,15 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// What all clients of a run share.
 pub(crate) struct Target {
     signer: Signer,
-    authority: String,
+    address: Address,
     pub(crate) bucket: String,
     sign_payload: bool,
 }
 
 impl Target {
-    pub(crate) fn new(
-        endpoint: &str,
-        credentials: Credentials,
-        bucket: String,
-        sign_payload: bool,
-    ) -> anyhow::Result<Arc<Self>> {
-        let authority = authority(endpoint)?;
-        let signer = Signer::new(credentials, authority.clone());
-        Ok(Arc::new(Self { signer, authority, bucket, sign_payload }))
+    pub(crate) fn new(address: Address, credentials: Credentials, bucket: String, sign_payload: bool) -> Arc<Self> {
+        let signer = Signer::new(credentials, address.authority.clone());
+        Arc::new(Self { signer, address, bucket, sign_payload })
     }
 }
 
@@ -106,7 +100,7 @@ pub(crate) struct S3 {
 
 impl S3 {
     pub(crate) fn new(target: &Arc<Target>) -> Self {
-        Self { target: Arc::clone(target), connection: Connection::new(target.authority.clone()) }
+        Self { target: Arc::clone(target), connection: Connection::new(target.address.clone()) }
     }
 
     /// Sends a call and collects the whole answer.
@@ -169,7 +163,7 @@ impl S3 {
         let mut builder = Request::builder()
             .method(call.method)
             .uri(uri)
-            .header("host", &target.authority)
+            .header("host", &target.address.authority)
             .header("x-amz-content-sha256", payload_hash)
             .header("x-amz-date", signed.amz_date)
             .header("authorization", signed.authorization)
