@@ -18,7 +18,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use s3s::Body;
-use s3s::service::S3Service;
 use stele_types::seam::Rng;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -29,10 +28,12 @@ use super::door::{Counted, Door, error_code};
 use super::first_bytes::FirstBytes;
 use super::guard::{self, Refusal};
 use super::request_id::RequestId;
+use super::target::Hosts;
 use super::tls::Tls;
 use super::version_order;
 use super::wire::Wire;
 use super::write_idle::WriteIdle;
+use crate::s3::service::Endpoint;
 
 /// Limits of the HTTP server.
 #[derive(Clone, Debug)]
@@ -79,7 +80,7 @@ pub struct PeerAddr(pub SocketAddr);
 /// [`HttpConfig::drain_max`].
 pub async fn serve(
     listener: TcpListener,
-    service: S3Service,
+    endpoint: Endpoint,
     rng: Arc<dyn Rng>,
     config: HttpConfig,
     mut stop: watch::Receiver<bool>,
@@ -103,7 +104,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let (service, rng, config, mut stop) = (service.clone(), Arc::clone(&rng), config.clone(), stop.clone());
+        let (endpoint, rng, config, mut stop) = (endpoint.clone(), Arc::clone(&rng), config.clone(), stop.clone());
         let watcher = graceful.watcher();
         tokio::spawn(async move {
             let opened = tokio::select! {
@@ -112,7 +113,7 @@ pub async fn serve(
                 opened = open(stream, &config) => opened,
             };
             let ended = match opened {
-                Ok(wire) => watcher.watch(connection(wire, peer, service, rng, &config)).await,
+                Ok(wire) => watcher.watch(connection(wire, peer, endpoint, rng, &config)).await,
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = ended {
@@ -142,7 +143,7 @@ async fn open(stream: TcpStream, config: &HttpConfig) -> io::Result<Wire> {
 fn connection(
     wire: Wire,
     peer: SocketAddr,
-    service: S3Service,
+    endpoint: Endpoint,
     rng: Arc<dyn Rng>,
     config: &HttpConfig,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + Send + 'static
@@ -150,7 +151,7 @@ fn connection(
     let (idle, door) = (config.idle_max, config.door.clone());
     let tls = wire.tls_version().map(TlsVersion);
     let handler = service_fn(move |mut request: Request<Incoming>| {
-        let service = service.clone();
+        let endpoint = endpoint.clone();
         let id = RequestId::draw(rng.as_ref());
         request.extensions_mut().insert(id);
         request.extensions_mut().insert(PeerAddr(peer));
@@ -159,7 +160,7 @@ fn connection(
         }
         let (request, pass, refusal) = door.enter(request, id, peer);
         async move {
-            let response = respond(request, refusal, id, service, idle).await;
+            let response = respond(request, refusal, id, endpoint, idle).await;
             let error = error_code(&response);
             Ok::<_, Infallible>(pass.leave(response, error))
         }
@@ -186,16 +187,16 @@ async fn respond(
     request: Request<Counted<Incoming>>,
     refusal: Option<Refusal>,
     id: RequestId,
-    service: S3Service,
+    endpoint: Endpoint,
     idle: Duration,
 ) -> Response<Body> {
     let head = request.method() == http::Method::HEAD;
     let closing = expects_in_vain(&request);
-    let admitted = refusal.map_or_else(|| admit(request, idle), Err);
+    let admitted = refusal.map_or_else(|| admit(request, &endpoint.hosts, idle), Err);
     let mut response = match admitted {
         Err(refusal) => refuse(&refusal, id, head),
         Ok((request, fault)) => {
-            let answer = service.call(request).await;
+            let answer = endpoint.service.call(request).await;
             match (fault.refusal(), answer) {
                 (Some(refusal), _) => refuse(refusal, id, head),
                 (None, Ok(response)) => with_id_in_error(with_partial_status(version_order::restore(response)), id),
@@ -254,12 +255,17 @@ fn with_partial_status(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// Makes a request ready for s3s, or refuses it.
-fn admit(mut request: Request<Counted<Incoming>>, idle: Duration) -> Result<(Request<Body>, Fault), Refusal> {
-    guard::check(request.method(), request.uri(), request.headers())?;
-    guard::check_length(request.method(), request.uri(), request.version(), request.headers())?;
+fn admit(
+    mut request: Request<Counted<Incoming>>,
+    hosts: &Hosts,
+    idle: Duration,
+) -> Result<(Request<Body>, Fault), Refusal> {
+    let level = hosts.level(request.uri(), request.headers(), request.version());
+    guard::check(request.method(), level, request.uri(), request.headers())?;
+    guard::check_length(request.method(), level, request.version(), request.headers())?;
     guard::clean_range(request.headers_mut());
     let fault = Fault::default();
-    if !document::is_document(request.method(), request.uri()) {
+    if !document::is_document(request.method(), level, request.uri()) {
         return Ok((request.map(Body::http_body), fault));
     }
     let declared = document::declared(request.uri(), request.headers())?;
