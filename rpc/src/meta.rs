@@ -15,7 +15,7 @@ use stele_types::ids::{
 };
 use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
 use stele_types::object::{
-    BucketRow, ChecksumAlgorithm, ChecksumType, Part, StoredHeaders, Tags, Upload, Version, Versioning,
+    BucketRow, ChecksumAlgorithm, ChecksumType, Cors, Part, StoredHeaders, Tags, Upload, Version, Versioning,
 };
 use stele_types::pack::PackRow;
 use stele_types::role::Role;
@@ -117,6 +117,8 @@ pub enum BucketChange {
     Versioning(Versioning),
     /// Tags of the bucket itself; an empty set removes them.
     Tags(Tags),
+    /// Cross-origin rules; none removes them.
+    Cors(Cors),
 }
 
 /// A request to the metadata service.

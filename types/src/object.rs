@@ -10,12 +10,14 @@ use crate::ids::{
 use crate::manifest::Manifest;
 use crate::seam::UnixMillis;
 
+mod cors;
 mod headers;
 mod precondition;
 mod tags;
 #[cfg(test)]
 mod tests;
 
+pub use cors::{Cors, CorsError, CorsMethod, CorsRule, Granted};
 pub use precondition::{Facts, Precondition, Unchanged, Verdict};
 pub use tags::{TagError, Tags};
 
@@ -53,6 +55,9 @@ pub struct BucketRow {
     /// Tags of the bucket itself.
     #[serde(default)]
     pub tags: Tags,
+    /// Cross-origin rules.
+    #[serde(default)]
+    pub cors: Cors,
 }
 
 /// Checksum algorithms that S3 knows and Stele verifies. Append-only.

@@ -7,11 +7,13 @@
 //! | [`target`] | what a request addresses: by path, or by the host's name |
 //! | [`tls`] | HTTPS: the certificate, the handshake |
 //! | [`guard`] | requests that s3s would misread, refused or cleaned |
+//! | `cors` | preflights, and what answers to other origins say |
 //! | `document` | XML bodies: digests, idle time, honest errors |
 //! | `version_order` | the order of versions and delete markers in a listing |
 //! | `wire`, `write_idle` | one connection's stream; peers that stop reading |
 //! | [`request_id`] | ids that tie a response to the log |
 
+mod cors;
 pub(crate) mod document;
 mod elements;
 pub mod guard;

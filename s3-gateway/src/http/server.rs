@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,6 +21,7 @@ use stele_types::seam::Rng;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use super::cors::{self, CrossOrigin};
 use super::document::{self, Document, Fault};
 use super::guard::{self, Refusal};
 use super::request_id::RequestId;
@@ -169,6 +170,15 @@ fn connection(
 async fn respond(request: Request<Incoming>, id: RequestId, endpoint: Endpoint, idle: Duration) -> Response<Body> {
     let head = request.method() == http::Method::HEAD;
     let closing = expects_in_vain(&request);
+    let (method, uri, version) = (request.method(), request.uri(), request.version());
+    let bucket = || endpoint.hosts.bucket(uri, request.headers(), version);
+    let cross_origin = CrossOrigin::of(method, request.headers(), bucket);
+    if method == http::Method::OPTIONS {
+        let answer = cors::preflight(&endpoint.gateway, request.headers(), bucket()).await;
+        let mut answer = answer.map_or_else(|refusal| refuse(&refusal, id, head), empty);
+        answer.headers_mut().insert(http::header::VARY, cors::DEPENDS);
+        return finish(answer, id, closing);
+    }
     let mut response = match admit(request, &endpoint.hosts, idle) {
         Err(refusal) => refuse(&refusal, id, head),
         Ok((request, fault)) => {
@@ -184,6 +194,21 @@ async fn respond(request: Request<Incoming>, id: RequestId, endpoint: Endpoint, 
             }
         }
     };
+    if let Some(cross_origin) = cross_origin {
+        cross_origin.decorate(&endpoint.gateway, response.headers_mut()).await;
+    }
+    finish(response, id, closing)
+}
+
+/// An answer of headers only.
+fn empty(headers: HeaderMap) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.headers_mut() = headers;
+    response
+}
+
+/// What every answer carries.
+fn finish(mut response: Response<Body>, id: RequestId, closing: bool) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert("x-amz-request-id", id.header());
     headers.insert("x-amz-id-2", id.header());

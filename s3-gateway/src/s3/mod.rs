@@ -9,6 +9,7 @@
 //! | `objects`, `copy`, `multipart`, `buckets`, `listing` | one translation per operation |
 //! | `versioning` | whether a bucket keeps versions |
 //! | `tagging` | tags of objects and buckets |
+//! | `cors` | rules for requests of other origins |
 //! | `checksums`, `headers`, `conditions`, `body` | parts of requests and responses |
 //! | `errors` | [`crate::error::GatewayError`] to S3 codes |
 
@@ -18,6 +19,7 @@ mod buckets;
 pub(crate) mod checksums;
 mod conditions;
 mod copy;
+mod cors;
 mod errors;
 mod headers;
 mod listing;

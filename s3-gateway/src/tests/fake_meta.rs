@@ -16,7 +16,7 @@ use stele_types::ids::{
 };
 use stele_types::manifest::Manifest;
 use stele_types::map::ClusterMap;
-use stele_types::object::{BucketRow, Facts, Part, Tags, Upload, Verdict, Version, Versioning};
+use stele_types::object::{BucketRow, Cors, Facts, Part, Tags, Upload, Verdict, Version, Versioning};
 use stele_types::pack::PackRow;
 
 #[derive(Default)]
@@ -270,6 +270,7 @@ impl State {
                     versioning: Versioning::Unset,
                     owner: String::new(),
                     tags: Tags::default(),
+                    cors: Cors::default(),
                 };
                 self.buckets.insert(name, row.clone());
                 Ok(MetaReply::Bucket(Box::new(row)))
@@ -279,6 +280,7 @@ impl State {
                 match change {
                     BucketChange::Versioning(versioning) => row.versioning = versioning,
                     BucketChange::Tags(tags) => row.tags = tags,
+                    BucketChange::Cors(cors) => row.cors = cors,
                 }
                 row.config_epoch.0 += 1;
                 Ok(MetaReply::Bucket(Box::new(row.clone())))

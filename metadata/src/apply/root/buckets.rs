@@ -1,10 +1,10 @@
 //! Buckets: names are unique, ids never reused, and only an empty bucket is deleted.
 
-use stele_rpc::error::Code;
+use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{BucketChange, MetaReply};
 use stele_types::ids::{BucketId, ConfigEpoch, RangeEpoch, RangeId};
 use stele_types::limits::BUCKET_TAGS_MAX;
-use stele_types::object::{BucketRow, Tags, Versioning};
+use stele_types::object::{BucketRow, Cors, Tags, Versioning};
 
 use crate::apply::guard::bad_tags;
 use crate::apply::{Batch, Context, Outcome, refuse};
@@ -46,6 +46,7 @@ impl Batch<'_> {
             versioning: Versioning::Unset,
             owner: cx.origin.principal.clone(),
             tags: Tags::default(),
+            cors: Cors::default(),
         };
         self.put_row(&keyspace::bucket_name(name), &id)?;
         self.put_bucket(&row)?;
@@ -66,6 +67,10 @@ impl Batch<'_> {
             BucketChange::Tags(tags) => {
                 tags.check(BUCKET_TAGS_MAX).map_err(bad_tags)?;
                 bucket.tags = tags.clone();
+            }
+            BucketChange::Cors(cors) => {
+                cors.check().map_err(|error| RpcError::new(Code::Malformed, error.to_string()))?;
+                bucket.cors = cors.clone();
             }
         }
         if bucket != before {
