@@ -19,7 +19,7 @@ use stele_types::ids::{
 };
 use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
 use stele_types::object::{
-    BucketRow, ChecksumAlgorithm, ChecksumType, Lock, ObjectLock, Part, StoredHeaders, Tags, Upload, Version,
+    BucketRow, ChecksumAlgorithm, ChecksumType, Cors, Lock, ObjectLock, Part, StoredHeaders, Tags, Upload, Version,
     Versioning,
 };
 use stele_types::pack::PackRow;
@@ -124,6 +124,8 @@ pub enum BucketChange {
     Tags(Tags),
     /// Switch object lock on, or change the default retention. Needs versioning; nothing switches it off.
     ObjectLock(ObjectLock),
+    /// Cross-origin rules; none removes them.
+    Cors(Cors),
 }
 
 /// A request to the metadata service.

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{BucketChange, Command, ListPage, MetaReply, MetaRequest, Origin, RangeRef, WriteGuard};
 use stele_types::ids::Epoch;
 use stele_types::object::BucketRow;
+use tokio::sync::Semaphore;
 
 use crate::error::{GatewayError, unexpected_reply};
 use crate::gateway::Gateway;
@@ -19,10 +21,27 @@ const CACHED_BUCKETS_MAX: usize = 4096;
 /// How often a flow plans anew because the bucket changed under it.
 const STALE_RETRIES: usize = 4;
 
+/// Names whose rows [`lately`] remembers, also those of no bucket; when full, it starts anew.
+const LATELY_MAX: usize = 1024;
+/// How old a row may be where nobody is refused for its age: reads that no metadata guards.
+const LATELY: Duration = Duration::from_secs(5);
+/// Questions of anonymous requests at once. The others wait, so that strangers who ask for buckets of any
+/// name cost the metadata nodes no more than this.
+const ASKING_MAX: usize = 4;
+
 /// Bucket rows by name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct BucketCache {
     rows: Mutex<BTreeMap<String, Arc<BucketRow>>>,
+    /// What [`lately`] saw, and when, in microseconds of the gateway's clock; `None`: no such bucket.
+    lately: Mutex<BTreeMap<String, (u64, Option<Arc<BucketRow>>)>>,
+    asking: Semaphore,
+}
+
+impl Default for BucketCache {
+    fn default() -> Self {
+        Self { rows: Mutex::default(), lately: Mutex::default(), asking: Semaphore::new(ASKING_MAX) }
+    }
 }
 
 impl BucketCache {
@@ -38,8 +57,23 @@ impl BucketCache {
         rows.insert(row.name.clone(), row);
     }
 
+    /// The row seen for `name` since `oldest`.
+    fn seen_since(&self, name: &str, oldest: u64) -> Option<Option<Arc<BucketRow>>> {
+        let lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        lately.get(name).filter(|(at, _)| *at >= oldest).map(|(_, row)| row.clone())
+    }
+
+    fn saw(&self, name: &str, now: u64, row: Option<Arc<BucketRow>>) {
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        if lately.len() >= LATELY_MAX {
+            lately.clear();
+        }
+        lately.insert(name.to_owned(), (now, row));
+    }
+
     fn forget(&self, name: &str) {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }
 
@@ -59,6 +93,35 @@ pub(crate) async fn lookup(gw: &Gateway, name: &str) -> Result<Arc<BucketRow>, G
         Some(row) => Ok(row),
         None => fetch(gw, name).await,
     }
+}
+
+/// The bucket's row as it was at most 5 s ago. For what anybody may ask, and no commit checks.
+///
+/// # Errors
+/// `NoSuchBucket`, `Unavailable`.
+pub(crate) async fn lately(gw: &Gateway, name: &str) -> Result<Arc<BucketRow>, GatewayError> {
+    let absent = || GatewayError::NoSuchBucket { bucket: name.to_owned() };
+    let oldest = || {
+        let age = u64::try_from(LATELY.as_micros()).unwrap_or(u64::MAX);
+        gw.clock.monotonic_micros().saturating_sub(age)
+    };
+    if let Some(seen) = gw.buckets.seen_since(name, oldest()) {
+        return seen.ok_or_else(absent);
+    }
+    let _asking = gw.buckets.asking.acquire().await;
+    // Somebody else may have asked meanwhile.
+    if let Some(seen) = gw.buckets.seen_since(name, oldest()) {
+        return seen.ok_or_else(absent);
+    }
+    // The row may be older than the question, never younger.
+    let now = gw.clock.monotonic_micros();
+    let fetched = fetch(gw, name).await;
+    match &fetched {
+        Ok(row) => gw.buckets.saw(name, now, Some(Arc::clone(row))),
+        Err(GatewayError::NoSuchBucket { .. }) => gw.buckets.saw(name, now, None),
+        Err(_) => {}
+    }
+    fetched
 }
 
 async fn fetch(gw: &Gateway, name: &str) -> Result<Arc<BucketRow>, GatewayError> {
@@ -120,6 +183,7 @@ pub async fn create_bucket(
     let answer = gw.leases.command(origin, command).await;
     match answer.map_err(|e| GatewayError::from_meta(e, name))? {
         MetaReply::Bucket(row) => {
+            gw.buckets.forget(name);
             gw.buckets.remember(Arc::new((*row).clone()));
             Ok(*row)
         }

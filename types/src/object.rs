@@ -10,6 +10,7 @@ use crate::ids::{
 use crate::manifest::Manifest;
 use crate::seam::UnixMillis;
 
+mod cors;
 mod headers;
 mod lock;
 mod precondition;
@@ -17,6 +18,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
+pub use cors::{Cors, CorsError, CorsMethod, CorsRule, Granted};
 pub use lock::{DefaultRetention, Lock, ObjectLock, Retention, RetentionMode, RetentionPeriod};
 pub use precondition::{Facts, Precondition, Unchanged, Verdict};
 pub use tags::{TagError, Tags};
@@ -58,6 +60,9 @@ pub struct BucketRow {
     /// Object lock: needs versioning, and stays.
     #[serde(default)]
     pub object_lock: Option<ObjectLock>,
+    /// Cross-origin rules.
+    #[serde(default)]
+    pub cors: Cors,
 }
 
 /// Checksum algorithms that S3 knows and Stele verifies. Append-only.

@@ -5,7 +5,7 @@ use stele_rpc::meta::WriteGuard;
 use stele_types::limits::KEY_BYTES_MAX;
 use stele_types::object::{BucketRow, Facts, Precondition, TagError, Verdict};
 #[cfg(feature = "sabotage")]
-use stele_types::object::{Tags, Versioning};
+use stele_types::object::{Cors, Tags, Versioning};
 
 use super::{Batch, Outcome, refuse};
 
@@ -65,6 +65,7 @@ impl Batch<'_> {
                 owner: String::new(),
                 tags: Tags::default(),
                 object_lock: None,
+                cors: Cors::default(),
             })
         })
     }

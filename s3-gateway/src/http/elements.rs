@@ -3,7 +3,20 @@
 //! away. Lexical: it looks at the names of start tags only; s3s still reads the document.
 
 /// Sub-resource and the names that its document may have.
-const KNOWN: [(&str, &[&str]); 5] = [
+const KNOWN: [(&str, &[&str]); 6] = [
+    (
+        "cors",
+        &[
+            "CORSConfiguration",
+            "CORSRule",
+            "AllowedHeader",
+            "AllowedMethod",
+            "AllowedOrigin",
+            "ExposeHeader",
+            "ID",
+            "MaxAgeSeconds",
+        ],
+    ),
     ("legal-hold", &["LegalHold", "Status"]),
     (
         "object-lock",

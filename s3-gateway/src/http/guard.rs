@@ -117,9 +117,6 @@ fn names_version(method: &Method, uri: &Uri) -> bool {
 /// The refusal to answer with.
 pub fn check(method: &Method, level: Level, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     check_path(uri)?;
-    if method == Method::OPTIONS {
-        return Err(Refusal::new(403, "AccessForbidden", "CORSResponse: CORS is not enabled for this bucket."));
-    }
     check_signature_version(uri, headers)?;
     check_query(method, level, uri)?;
     check_framing(uri, headers)

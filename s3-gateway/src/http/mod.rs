@@ -7,6 +7,7 @@
 //! | [`target`] | what a request addresses: by path, or by the host's name |
 //! | [`tls`] | HTTPS: the certificate, the handshake |
 //! | [`guard`] | requests that s3s would misread, refused or cleaned |
+//! | `cors` | preflights, and what answers to other origins say |
 //! | `document` | XML bodies: digests, idle time, honest errors |
 //! | `door` | requests under way, allowances of keys, and the way in and out for the audit log |
 //! | `rate` | requests per second of one key |
@@ -16,6 +17,7 @@
 //! | [`request_id`] | ids that tie a response to the log |
 
 pub mod audit;
+mod cors;
 pub(crate) mod document;
 pub mod door;
 mod elements;

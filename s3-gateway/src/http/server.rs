@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::audit::watch::TlsVersion;
+use super::cors::{self, CrossOrigin};
 use super::document::{self, Document, Fault};
 use super::door::{Counted, Door, error_code};
 use super::first_bytes::FirstBytes;
@@ -192,6 +193,15 @@ async fn respond(
 ) -> Response<Body> {
     let head = request.method() == http::Method::HEAD;
     let closing = expects_in_vain(&request);
+    let (method, uri, version) = (request.method(), request.uri(), request.version());
+    let bucket = || endpoint.hosts.bucket(uri, request.headers(), version);
+    let cross_origin = CrossOrigin::of(method, request.headers(), bucket);
+    if method == http::Method::OPTIONS && refusal.is_none() {
+        let answer = cors::preflight(&endpoint.gateway, request.headers(), bucket()).await;
+        let mut answer = answer.map_or_else(|refusal| refuse(&refusal, id, head), empty);
+        answer.headers_mut().insert(http::header::VARY, cors::DEPENDS);
+        return finish(answer, id, closing);
+    }
     let admitted = refusal.map_or_else(|| admit(request, &endpoint.hosts, idle), Err);
     let mut response = match admitted {
         Err(refusal) => refuse(&refusal, id, head),
@@ -208,6 +218,21 @@ async fn respond(
             }
         }
     };
+    if let Some(cross_origin) = cross_origin {
+        cross_origin.decorate(&endpoint.gateway, response.headers_mut()).await;
+    }
+    finish(response, id, closing)
+}
+
+/// An answer of headers only.
+fn empty(headers: HeaderMap) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.headers_mut() = headers;
+    response
+}
+
+/// What every answer carries.
+fn finish(mut response: Response<Body>, id: RequestId, closing: bool) -> Response<Body> {
     let unavailable = response.status() == StatusCode::SERVICE_UNAVAILABLE;
     let headers = response.headers_mut();
     headers.insert("x-amz-request-id", id.header());

@@ -12,6 +12,7 @@
 //! | `versioning` | whether a bucket keeps versions |
 //! | `tagging` | tags of objects and buckets |
 //! | `lock` | object lock: retention and legal hold |
+//! | `cors` | rules for requests of other origins |
 //! | `checksums`, `headers`, `conditions`, `body` | parts of requests and responses |
 //! | `errors` | [`crate::error::GatewayError`] to S3 codes |
 
@@ -23,6 +24,7 @@ mod buckets;
 pub(crate) mod checksums;
 mod conditions;
 mod copy;
+mod cors;
 mod errors;
 mod headers;
 mod listing;

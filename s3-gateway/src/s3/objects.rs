@@ -1,6 +1,6 @@
 //! PutObject, GetObject, HeadObject, DeleteObject, DeleteObjects.
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use s3s::dto::{
     DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition,
     Error as DtoError, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, PutObjectInput,
@@ -152,9 +152,22 @@ macro_rules! describe {
     }};
 }
 
+/// A `response-*` parameter that no header can carry: with a line break it would be two headers.
+fn check_override(name: &str, value: Option<&str>) -> S3Result<()> {
+    if value.is_none_or(|value| HeaderValue::from_bytes(value.as_bytes()).is_ok()) {
+        return Ok(());
+    }
+    Err(s3_error!(InvalidArgument, "{} has characters that a header can't carry.", name))
+}
+
 /// `response-*` parameters; requests are always signed here.
 macro_rules! override_headers {
     ($output:expr, $input:expr) => {
+        check_override("response-content-type", $input.response_content_type.as_deref())?;
+        check_override("response-content-encoding", $input.response_content_encoding.as_deref())?;
+        check_override("response-content-disposition", $input.response_content_disposition.as_deref())?;
+        check_override("response-content-language", $input.response_content_language.as_deref())?;
+        check_override("response-cache-control", $input.response_cache_control.as_deref())?;
         if let Some(value) = $input.response_content_type.take() {
             $output.content_type = Some(value);
         }

@@ -65,9 +65,6 @@ pub(super) fn no_lifecycle() -> S3Error {
 pub(super) fn no_policy() -> S3Error {
     s3_error!(NoSuchBucketPolicy, "The bucket policy does not exist.")
 }
-pub(super) fn no_cors() -> S3Error {
-    s3_error!(NoSuchCORSConfiguration, "The CORS configuration does not exist.")
-}
 pub(super) fn no_encryption() -> S3Error {
     let message = "The server side encryption configuration was not found.";
     let mut error = s3_error!(ServerSideEncryptionConfigurationNotFoundError, "{}", message);

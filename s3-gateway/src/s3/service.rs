@@ -16,6 +16,7 @@ use crate::http::target::Hosts;
 #[derive(Clone)]
 pub struct Endpoint {
     pub(crate) service: S3Service,
+    pub(crate) gateway: Arc<Gateway>,
     pub(crate) hosts: Arc<Hosts>,
 }
 
@@ -38,7 +39,7 @@ pub fn build(gateway: Arc<Gateway>, keys: RootKeys, region: &str, hosts: Hosts) 
     config.aws_chunked_stream_max_chunk_size = 16 * 1024 * 1024;
     config.normalize_forward_slash_path = false;
     config.enable_sig_v2 = false;
-    let mut builder = S3ServiceBuilder::new(S3Edge { gateway, region: Arc::from(region) });
+    let mut builder = S3ServiceBuilder::new(S3Edge { gateway: Arc::clone(&gateway), region: Arc::from(region) });
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
     builder.set_auth(keys);
     builder.set_access(RootAccess);
@@ -46,5 +47,5 @@ pub fn build(gateway: Arc<Gateway>, keys: RootKeys, region: &str, hosts: Hosts) 
     if !hosts.is_empty() {
         builder.set_host(hosts.clone());
     }
-    Endpoint { service: builder.build(), hosts: Arc::new(hosts) }
+    Endpoint { service: builder.build(), gateway, hosts: Arc::new(hosts) }
 }

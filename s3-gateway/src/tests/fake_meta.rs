@@ -16,7 +16,7 @@ use stele_types::ids::{
 };
 use stele_types::manifest::Manifest;
 use stele_types::map::ClusterMap;
-use stele_types::object::{Attributes, BucketRow, Facts, Part, Tags, Upload, Verdict, Version, Versioning};
+use stele_types::object::{Attributes, BucketRow, Cors, Facts, Part, Tags, Upload, Verdict, Version, Versioning};
 use stele_types::pack::PackRow;
 
 #[derive(Default)]
@@ -277,6 +277,7 @@ impl State {
                     owner: String::new(),
                     tags: Tags::default(),
                     object_lock: None,
+                    cors: Cors::default(),
                 };
                 self.buckets.insert(name, row.clone());
                 Ok(MetaReply::Bucket(Box::new(row)))
@@ -287,6 +288,7 @@ impl State {
                     BucketChange::Versioning(versioning) => row.versioning = versioning,
                     BucketChange::Tags(tags) => row.tags = tags,
                     BucketChange::ObjectLock(lock) => row.object_lock = Some(lock),
+                    BucketChange::Cors(cors) => row.cors = cors,
                 }
                 row.config_epoch.0 += 1;
                 Ok(MetaReply::Bucket(Box::new(row.clone())))

@@ -1,10 +1,10 @@
 //! Buckets: names are unique, ids never reused, and only an empty bucket is deleted.
 
-use stele_rpc::error::Code;
+use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{BucketChange, MetaReply};
 use stele_types::ids::{BucketId, ConfigEpoch, RangeEpoch, RangeId};
 use stele_types::limits::BUCKET_TAGS_MAX;
-use stele_types::object::{BucketRow, ObjectLock, Tags, Versioning};
+use stele_types::object::{BucketRow, Cors, ObjectLock, Tags, Versioning};
 
 use crate::apply::data::check_default;
 use crate::apply::guard::bad_tags;
@@ -48,6 +48,7 @@ impl Batch<'_> {
             owner: cx.origin.principal.clone(),
             tags: Tags::default(),
             object_lock: object_lock.then(ObjectLock::default),
+            cors: Cors::default(),
         };
         self.put_row(&keyspace::bucket_name(name), &id)?;
         self.put_bucket(&row)?;
@@ -82,6 +83,10 @@ impl Batch<'_> {
             BucketChange::ObjectLock(lock) => {
                 check_default(lock.default)?;
                 bucket.object_lock = Some(*lock);
+            }
+            BucketChange::Cors(cors) => {
+                cors.check().map_err(|error| RpcError::new(Code::Malformed, error.to_string()))?;
+                bucket.cors = cors.clone();
             }
         }
         if bucket != before {

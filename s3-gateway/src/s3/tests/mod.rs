@@ -1,7 +1,9 @@
 //! The whole edge over sockets, with metadata and storage in memory: what a client may do wrong ends
 //! in the right S3 error and leaves nothing behind.
 
+mod catalogue;
 mod client;
+mod cors;
 mod door;
 mod expect;
 mod https;
@@ -113,7 +115,7 @@ fn wrong() -> Vec<(&'static str, Ask, u16, &'static str)> {
         ("no key", Ask::new("GET", "/box/absent"), 404, "NoSuchKey"),
         ("range", Ask::new("GET", "/box/kept").with("range", "bytes=9-"), 416, "InvalidRange"),
         ("foreign sub-resource", Ask::new("DELETE", "/box/kept").query("acl="), 501, "NotImplemented"),
-        ("preflight", Ask { secret: None, ..Ask::new("OPTIONS", "/box/kept") }, 403, "AccessForbidden"),
+        ("preflight", Ask { secret: None, ..Ask::new("OPTIONS", "/box/kept") }, 400, "BadRequest"),
         ("no upload", complete(b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>e</ETag></Part></CompleteMultipartUpload>"), 404, "NoSuchUpload"),
         ("malformed XML", complete(b"<CompleteMultipartUpload><Part>"), 400, "MalformedXML"),
         ("bulk deletion without digest", delete(b"<Delete><Object><Key>kept</Key></Object></Delete>"), 400, "InvalidRequest"),
