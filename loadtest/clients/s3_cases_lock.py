@@ -18,9 +18,8 @@ def now():
 
 
 def until(ahead):
-    """A date as S3 keeps it: whole milliseconds."""
-    date = now() + ahead
-    return date.replace(microsecond=date.microsecond // 1000 * 1000)
+    """A date in whole seconds: boto sends no more than that in headers."""
+    return (now() + ahead).replace(microsecond=0)
 
 
 def enable(t, **default):

@@ -4,7 +4,7 @@ import datetime
 import pathlib
 import re
 
-import botocore.xform_name
+from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from s3_suite import case, equal
@@ -46,7 +46,7 @@ def every_operation_of_the_model_does_what_the_page_says(t):
         if state not in ("refused", "one answer"):
             continue
         shape = model.operation_model(name).input_shape
-        call = getattr(t.s3, botocore.xform_name(name))
+        call = getattr(t.s3, xform_name(name))
         try:
             call(**(least(shape, t) if shape else {}))
             got = "an answer"

@@ -15,8 +15,9 @@ use crate::error::GatewayError;
 use crate::gateway::Gateway;
 
 /// What the answer depends on, for caches between us and the browser.
-pub(super) const DEPENDS: HeaderValue =
-    HeaderValue::from_static("Origin, Access-Control-Request-Headers, Access-Control-Request-Method");
+pub(super) const fn depends() -> HeaderValue {
+    HeaderValue::from_static("Origin, Access-Control-Request-Headers, Access-Control-Request-Method")
+}
 
 /// A request of another origin.
 #[derive(Clone, Debug)]
@@ -35,7 +36,7 @@ impl CrossOrigin {
 
     /// Says on the answer what the bucket's rules allow the request's origin.
     pub(super) async fn decorate(self, gateway: &Gateway, headers: &mut HeaderMap) {
-        headers.append(VARY, DEPENDS);
+        headers.append(VARY, depends());
         let bucket = self.bucket.as_ref().filter(|name| check_bucket_name(name));
         let (Some(bucket), Some(method)) = (bucket, self.method) else { return };
         let Ok(row) = crate::bucket::lately(gateway, bucket).await else { return };

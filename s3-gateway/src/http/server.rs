@@ -199,7 +199,7 @@ async fn respond(
     if method == http::Method::OPTIONS && refusal.is_none() {
         let answer = cors::preflight(&endpoint.gateway, request.headers(), bucket()).await;
         let mut answer = answer.map_or_else(|refusal| refuse(&refusal, id, head), empty);
-        answer.headers_mut().insert(http::header::VARY, cors::DEPENDS);
+        answer.headers_mut().insert(http::header::VARY, cors::depends());
         return finish(answer, id, closing);
     }
     let admitted = refusal.map_or_else(|| admit(request, &endpoint.hosts, idle), Err);

@@ -155,7 +155,7 @@ pub(super) async fn complete(
     let mut output = CompleteMultipartUploadOutput {
         bucket: Some(req.input.bucket.clone()),
         key: in_answer(&req.input.key),
-        location: Some(format!("/{}/{}", req.input.bucket, req.input.key)),
+        location: in_answer(&format!("/{}/{}", req.input.bucket, req.input.key)),
         e_tag: Some(ETag::Strong(attributes.etag.to_string())),
         version_id: edge.version_id(&req.input.bucket, (&committed).into()).await,
         checksum_type: attributes.checksums.first().map(|c| checksum_type(c.kind)),

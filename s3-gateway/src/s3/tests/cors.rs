@@ -94,7 +94,7 @@ async fn rules_that_cannot_be_set_change_nothing() {
     let rule = |inner: &str| format!("<CORSConfiguration><CORSRule>{inner}</CORSRule></CORSConfiguration>");
     let good = "<AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod>";
     for (document, code) in [
-        ("<CORSConfiguration/>".to_owned(), "InvalidRequest"),
+        ("<CORSConfiguration/>".to_owned(), "MalformedXML"),
         (
             format!("<CORSConfiguration>{}</CORSConfiguration>", format!("<CORSRule>{good}</CORSRule>").repeat(101)),
             "InvalidRequest",
@@ -132,7 +132,9 @@ async fn overrides_of_headers_cannot_carry_a_second_header() {
         ["response-content-type=a%0D%0Ax-evil%3A%201", "response-cache-control=a%00", "response-content-language=%0A"]
     {
         let answer = get(query).await;
-        assert_eq!((answer.status, answer.code().as_str()), (400, "InvalidArgument"), "{answer:?}");
+        // s3s reads a content type itself.
+        let code = if query.contains("content-type") { "InvalidRequest" } else { "InvalidArgument" };
+        assert_eq!((answer.status, answer.code().as_str()), (400, code), "{answer:?}");
         assert!(answer.header("x-evil").is_none());
     }
 }
