@@ -18,9 +18,9 @@ def now():
 
 
 def until(ahead):
-    """A date as S3 keeps it: whole milliseconds."""
+    """A date in whole seconds, as boto3 writes it into headers; at least that far ahead."""
     date = now() + ahead
-    return date.replace(microsecond=date.microsecond // 1000 * 1000)
+    return date.replace(microsecond=0) + (SECOND if date.microsecond else 0 * SECOND)
 
 
 def enable(t, **default):

@@ -106,19 +106,22 @@ struct Run {
     b: BucketId,
     model: Model,
     history: Vec<CommandEnvelope>,
+    /// Passes before the next command.
+    wait: u64,
 }
 
 impl Run {
     fn on(kv: Box<dyn MetaKv>) -> Self {
         let mut m = Machine::on(kv);
         let b = m.bucket("b");
-        Self { m, b, model: Model::default(), history: Vec::new() }
+        Self { m, b, model: Model::default(), history: Vec::new(), wait: 0 }
     }
 
     fn send(&mut self, command: Command) -> Result<MetaReply, RpcError> {
         let envelope = self.m.next(command);
         self.history.push(envelope.clone());
-        self.m.now += 1;
+        self.m.now = self.next_now();
+        self.wait = 0;
         self.m.apply(&envelope)
     }
 
@@ -129,7 +132,7 @@ impl Run {
             Op::Delete { key, which, bypass } => self.delete(&name(*key), *which, *bypass),
             Op::Change(change) => self.change(&name(change.key), change),
             Op::Lock => self.lock(),
-            Op::Wait(ms) => self.m.now += u64::from(*ms),
+            Op::Wait(ms) => self.wait += u64::from(*ms),
             Op::Upload { key } => {
                 let id = UploadId::from_bytes(self.m.draws.bytes());
                 self.send(create_upload(guard(self.b, 1), &name(*key), id)).unwrap();
