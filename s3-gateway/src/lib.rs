@@ -40,6 +40,7 @@ mod complete;
 mod conditions;
 mod cpu;
 mod digests;
+mod early;
 mod fetch;
 mod ingest;
 mod lease;
