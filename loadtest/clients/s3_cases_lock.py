@@ -18,8 +18,9 @@ def now():
 
 
 def until(ahead):
-    """A date in whole seconds: boto sends no more than that in headers."""
-    return (now() + ahead).replace(microsecond=0)
+    """A date in whole seconds, as boto3 writes it into headers; at least that far ahead."""
+    date = now() + ahead
+    return date.replace(microsecond=0) + (SECOND if date.microsecond else 0 * SECOND)
 
 
 def enable(t, **default):

@@ -110,22 +110,22 @@ struct Run {
     b: BucketId,
     model: Model,
     history: Vec<CommandEnvelope>,
-    /// Commit time of the last command.
-    sent: u64,
+    /// Passes before the next command.
+    wait: u64,
 }
 
 impl Run {
     fn on(kv: Box<dyn MetaKv>) -> Self {
         let mut m = Machine::on(kv);
         let b = m.bucket("b");
-        Self { m, b, model: Model::default(), history: Vec::new(), sent: 0 }
+        Self { m, b, model: Model::default(), history: Vec::new(), wait: 0 }
     }
 
     fn send(&mut self, command: Command) -> Result<MetaReply, RpcError> {
         let envelope = self.m.next(command);
         self.history.push(envelope.clone());
-        self.m.now += 1;
-        self.sent = self.m.now;
+        self.m.now = self.next_now();
+        self.wait = 0;
         self.m.apply(&envelope)
     }
 
@@ -136,7 +136,7 @@ impl Run {
             Op::Delete { key, which, bypass } => self.delete(&name(*key), *which, *bypass),
             Op::Change(change) => self.change(&name(change.key), change),
             Op::Lock => self.lock(),
-            Op::Wait(ms) => self.m.now += u64::from(*ms),
+            Op::Wait(ms) => self.wait += u64::from(*ms),
             Op::Upload { key } => {
                 let id = UploadId::from_bytes(self.m.draws.bytes());
                 self.send(create_upload(guard(self.b, 1), &name(*key), id)).unwrap();
@@ -160,10 +160,7 @@ impl Run {
             Op::Repeat => {
                 if let Some(last) = self.history.last().cloned() {
                     let before = self.m.dump();
-                    // Not later than the last command: the group's row keeps the last commit time.
-                    let now = std::mem::replace(&mut self.m.now, self.sent);
                     self.m.apply(&last).ok();
-                    self.m.now = now;
                     assert_eq!(self.m.dump(), before, "a repeat changed something");
                 }
             }

@@ -66,8 +66,8 @@ fn may_become(old: Option<Retention>, new: Option<Retention>, now: u64, bypass: 
 
 impl Run {
     /// Commit time of the next command.
-    fn next_now(&self) -> u64 {
-        self.m.now + 1
+    pub(super) fn next_now(&self) -> u64 {
+        self.m.now + 1 + self.wait
     }
 
     fn ahead(&self, retention: Retention) -> Retention {
