@@ -3,25 +3,14 @@ that fails. Loopback only; everything that the shell started is ended by its pro
 
 import os
 import pathlib
-import re
 import shutil
-import signal
-import subprocess
 import sys
 
+import page
 from store import arguments, require, say
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs/cluster.md"
 LIMIT_SECONDS = 300
-
-
-def script():
-    blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    require(len(blocks) >= 8, f"{PAGE} has only {len(blocks)} blocks to run")
-    steps = []
-    for number, block in enumerate(blocks, 1):
-        steps.append(f"echo '== block {number}' >&2\n{block}")
-    return "set -euo pipefail\n" + "\n".join(steps) + "\necho '== the page is done' >&2\n"
 
 
 def main():
@@ -36,25 +25,14 @@ def main():
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("STELE_", "AWS_"))}
     clients = pathlib.Path(sys.executable).parent
     environment.update(WORK=str(work), PATH=f"{tools}:{clients}:{environment['PATH']}", STELE_LOG_LEVEL="info,openraft=error")
-    log = (args.work / "page.log").open("w")
-    shell = subprocess.Popen(
-        ["bash", "-c", script()], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-    )
-    try:
-        code = shell.wait(timeout=LIMIT_SECONDS)
-    except subprocess.TimeoutExpired:
-        code = f"no end within {LIMIT_SECONDS} s"
-    finally:
-        try:
-            os.killpg(shell.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    text = (args.work / "page.log").read_text()
-    if code != 0:
-        say(text[-4000:])
+    require(len(page.blocks(PAGE)) >= 8, f"{PAGE} has only {len(page.blocks(PAGE))} blocks to run")
+    log = args.work / "page.log"
+    wrong = page.run(PAGE, environment, args.work, log, LIMIT_SECONDS)
+    if wrong:
+        say(log.read_text()[-4000:])
         for one in sorted(work.glob("*.log")):
             say(f"{one.name}: {one.read_text()[-800:]}")
-    require(code == 0 and "== the page is done" in text, f"the page does not work: {code}")
+    require(not wrong, f"the page does not work: {wrong}")
     say("every block of the page works")
 
 

@@ -31,12 +31,13 @@ def require(condition, text):
 
 
 def arguments(description, *options):
-    """--stele and --work, and what else a script takes, as (name, type, default)."""
+    """--stele and --work, and what else a script takes, as (name, type, default); a list may be given many times."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stele", required=True, help="the binary")
     parser.add_argument("--work", required=True, type=pathlib.Path, help="an empty folder on a real drive")
     for name, kind, default in options:
-        parser.add_argument(name, type=kind, default=default)
+        action = "append" if isinstance(default, list) else "store"
+        parser.add_argument(name, type=kind, default=default, action=action)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     return args

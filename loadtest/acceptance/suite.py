@@ -16,7 +16,7 @@ from store import ACCESS, SECRET, Store, arguments, require
 
 def run(args, scheme, **settings):
     # A budget of its own keeps the suite honest on large machines too.
-    store = Store(args.stele, args.work / f"data-{scheme}", memory_budget="512MiB", **settings)
+    store = Store(args.stele, args.work / f"data-{scheme}", memory_budget="512MiB", s3_domains="s3.localhost", **settings)
     require(store.url.startswith(f"{scheme}://"), f"{store.url} is served instead of {scheme}")
     suite = pathlib.Path(__file__).resolve().parent.parent / "clients" / "s3_suite.py"
     environment = dict(os.environ, STELE_S3_URL=store.url, STELE_ROOT_ACCESS_KEY=ACCESS, STELE_ROOT_SECRET_KEY=SECRET)

@@ -5,7 +5,8 @@ Needs boto3 (PyPI) and a running store:
 
     STELE_S3_URL=http://127.0.0.1:9000 STELE_ROOT_ACCESS_KEY=... STELE_ROOT_SECRET_KEY=... s3_suite.py [NAME ...]
 
-With https:// in the URL, AWS_CA_BUNDLE names the CA's file.
+With https:// in the URL, AWS_CA_BUNDLE names the CA's file. The store must serve the domain STELE_S3_DOMAIN
+(s3.localhost, if that is not set): start it with --s3-domain s3.localhost.
 
 Prints `NAME ok` or `NAME FAILED: why` for each case and ends with exit code 0 if none failed. NAMEs
 select cases by part of their name. Each case makes buckets of its own and removes what it made.
@@ -40,6 +41,7 @@ class Store:
     url = os.environ.get("STELE_S3_URL", "http://127.0.0.1:9000")
     access = os.environ.get("STELE_ROOT_ACCESS_KEY", "")
     secret = os.environ.get("STELE_ROOT_SECRET_KEY", "")
+    domain = os.environ.get("STELE_S3_DOMAIN", "s3.localhost")
 
     def __init__(self, bucket):
         self.bucket = bucket
@@ -54,7 +56,7 @@ class Store:
         config.setdefault("max_pool_connections", 64)
         return boto3.client(
             "s3",
-            endpoint_url=self.url,
+            endpoint_url=config.pop("endpoint_url", self.url),
             aws_access_key_id=self.access,
             aws_secret_access_key=self.secret,
             region_name="us-east-1",

@@ -157,6 +157,8 @@ pub struct BodyRequest {
     pub expected: ExpectedDigests,
     /// Checksums to compute and store besides the expected ones.
     pub compute: Vec<ChecksumAlgorithm>,
+    /// The client sends the body only once it is read from: what can be refused before saves all of it.
+    pub withheld: bool,
 }
 
 impl std::fmt::Debug for BodyRequest {
@@ -170,7 +172,7 @@ impl BodyRequest {
     pub fn from_bytes(bytes: Bytes) -> Self {
         let declared_len = Some(bytes.len() as u64);
         let stream = Box::pin(futures::stream::iter([Ok(bytes)]));
-        Self { stream, declared_len, expected: ExpectedDigests::default(), compute: Vec::new() }
+        Self { stream, declared_len, expected: ExpectedDigests::default(), compute: Vec::new(), withheld: false }
     }
 }
 

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use crate::http::document;
 use crate::http::guard;
+use crate::http::target::Hosts;
 
 /// `METHOD URI`, then a header per line: refused or passed on, and values of headers and of the query
 /// are refused or mean the same when written back.
@@ -13,12 +14,15 @@ pub fn fuzz_request(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let Some((method, uri)) = lines.next().and_then(start_line) else { return };
     let mut headers: HeaderMap = lines.filter_map(header).collect();
-    drop(guard::check(&method, &uri, &headers));
+    let Ok(hosts) = Hosts::new(["s3.example.com", "localhost"]) else { return };
     for version in [Version::HTTP_11, Version::HTTP_2] {
-        drop(guard::check_length(&method, &uri, version, &headers));
-    }
-    if document::is_document(&method, &uri) {
-        drop(document::declared(&uri, &headers));
+        let level = hosts.level(&uri, &headers, version);
+        drop(hosts.bucket(&uri, &headers, version));
+        drop(guard::check(&method, level, &uri, &headers));
+        drop(guard::check_length(&method, level, version, &headers));
+        if document::is_document(&method, level, &uri) {
+            drop(document::declared(&uri, &headers));
+        }
     }
     guard::clean_range(&mut headers);
     let values = headers.values().filter_map(|value| value.to_str().ok());

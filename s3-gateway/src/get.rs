@@ -109,6 +109,14 @@ async fn read_version(gw: &Arc<Gateway>, request: &GetRequest) -> Result<Option<
     Ok(Some(GetReply { head, body: produced(receiver, range.len) }))
 }
 
+/// The current version of a key, as G1 finds it.
+///
+/// # Errors
+/// As [`head_object`].
+pub(crate) async fn current_version(gw: &Gateway, bucket: &str, key: &str) -> Result<Box<Version>, GatewayError> {
+    resolve(gw, bucket, key, VersionSelector::Current).await.map(|resolved| resolved.version)
+}
+
 /// G1.
 async fn resolve(gw: &Gateway, bucket: &str, key: &str, version: VersionSelector) -> Result<Resolved, GatewayError> {
     let _timer = gw.metrics.time(Step::G1Resolve);

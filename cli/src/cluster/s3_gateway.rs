@@ -70,7 +70,7 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     let view = View::of_node(&meta, &wire, Some(Arc::clone(&gateway)));
     pages.opened(view, Metrics::new(|registry| gateway.register_metrics(registry)));
     let (stop, stopped) = watch::channel(false);
-    let s3_service = service::build(Arc::clone(&gateway), keys, &config.region);
+    let s3_service = service::build(Arc::clone(&gateway), keys, &config.region, config.hosts()?);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let http = HttpConfig { tls, ..HttpConfig::default() };
     let serving = tokio::spawn(serve(s3, s3_service, rng, http, stopped));

@@ -31,12 +31,15 @@ pub(crate) struct Flags {
     #[arg(long)]
     pub(crate) tls: bool,
     #[command(flatten)]
-    pub(crate) tls_files: TlsFlags,
+    pub(crate) port: PortFlags,
 }
 
-/// Files of the S3 port's certificate.
+/// What the S3 port serves, of whatever process.
 #[derive(Args, Clone, Debug, Default)]
-pub(crate) struct TlsFlags {
+pub(crate) struct PortFlags {
+    /// Serve buckets as BUCKET.NAME too, beside /BUCKET; may be repeated.
+    #[arg(long = "s3-domain", value_name = "NAME")]
+    pub(crate) s3_domains: Vec<String>,
     /// Serve S3 over HTTPS with this certificate chain (PEM).
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_cert: Option<PathBuf>,
@@ -45,7 +48,7 @@ pub(crate) struct TlsFlags {
     pub(crate) tls_key: Option<PathBuf>,
 }
 
-impl TlsFlags {
+impl PortFlags {
     /// The settings they stand for.
     ///
     /// # Errors
@@ -56,8 +59,10 @@ impl TlsFlags {
             text.transpose().map(|text| text.map(Value::from))
         };
         let (cert, key) = (text(&self.tls_cert, "--tls-cert")?, text(&self.tls_key, "--tls-key")?);
-        let cert = cert.map(|cert| (&["s3_tls", "cert_file"] as &[_], cert));
-        Ok(cert.into_iter().chain(key.map(|key| (&["s3_tls", "key_file"] as &[_], key))).collect())
+        let domains = (!self.s3_domains.is_empty()).then(|| Value::from(self.s3_domains.clone()));
+        let all: [(&[&str], Option<Value>); 3] =
+            [(&["s3_domains"], domains), (&["s3_tls", "cert_file"], cert), (&["s3_tls", "key_file"], key)];
+        Ok(all.into_iter().filter_map(|(path, value)| value.map(|value| (path, value))).collect())
     }
 }
 
@@ -132,12 +137,13 @@ enum Shape {
 }
 
 /// Every variable, and the setting it stands for.
-const VARIABLES: [(&str, &[&str], Shape); 25] = [
+const VARIABLES: [(&str, &[&str], Shape); 26] = [
     ("STELE_DATA", &["data"], Shape::Text),
     ("STELE_DRIVES", &["drives"], Shape::Integer),
     ("STELE_S3_ADDR", &["s3_addr"], Shape::Text),
     ("STELE_ADMIN_ADDR", &["admin_addr"], Shape::Text),
     ("STELE_REGION", &["region"], Shape::Text),
+    ("STELE_S3_DOMAINS", &["s3_domains"], Shape::List),
     ("STELE_S3_TLS_CERT_FILE", &["s3_tls", "cert_file"], Shape::Text),
     ("STELE_S3_TLS_KEY_FILE", &["s3_tls", "key_file"], Shape::Text),
     ("STELE_S3_TLS_LOCAL", &["s3_tls", "local"], Shape::Switch),
@@ -270,7 +276,7 @@ fn flag_layer(flags: &Flags) -> anyhow::Result<Table> {
     set("s3_addr", flags.s3_addr.map(|addr| Value::String(addr.to_string())));
     set("admin_addr", flags.admin_addr.map(|addr| Value::String(addr.to_string())));
     let local = flags.tls.then_some((&["s3_tls", "local"] as &[_], Value::Boolean(true)));
-    for (path, value) in flags.tls_files.settings()?.into_iter().chain(local) {
+    for (path, value) in flags.port.settings()?.into_iter().chain(local) {
         merge(&mut table, nested(path, value));
     }
     Ok(table)

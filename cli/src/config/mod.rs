@@ -7,8 +7,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use stele_s3_gateway::http::target::Hosts;
 
-pub(crate) use layers::{Flags, NodeFlags, TlsFlags, load, load_node};
+pub(crate) use layers::{Flags, NodeFlags, PortFlags, load, load_node};
 pub(crate) use unit::{ByteSize, Span};
 
 use crate::real;
@@ -27,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) admin_addr: SocketAddr,
     /// What clients sign for and buckets say.
     pub(crate) region: String,
+    /// Domains below which a host's name begins with a bucket.
+    pub(crate) s3_domains: Vec<String>,
     pub(crate) s3_tls: S3Tls,
     pub(crate) rpc: Rpc,
     pub(crate) place: Place,
@@ -150,6 +153,7 @@ impl Default for Config {
             s3_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)),
             admin_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 9001)),
             region: "us-east-1".into(),
+            s3_domains: Vec::new(),
             s3_tls: S3Tls::default(),
             rpc: Rpc::default(),
             place: Place::default(),
@@ -210,6 +214,14 @@ impl Config {
         toml::to_string(&shown)
     }
 
+    /// Hosts whose name holds a bucket.
+    ///
+    /// # Errors
+    /// A domain is none; [`load`] has refused such a configuration.
+    pub(crate) fn hosts(&self) -> anyhow::Result<Hosts> {
+        Ok(Hosts::new(&self.s3_domains)?)
+    }
+
     fn check(&self) -> Result<(), String> {
         // The gateway needs 64 MiB besides a cache of at most half.
         const BUDGET_MIN: u64 = 128 << 20;
@@ -223,6 +235,7 @@ impl Config {
             let (cache, budget) = (self.memory.cache, self.memory.budget);
             return Err(format!("memory.cache = {cache} is over half of memory.budget = {budget}; lower it"));
         }
+        Hosts::new(&self.s3_domains).map_err(|e| format!("s3_domains: {e}"))?;
         let S3Tls { cert_file, key_file, local } = &self.s3_tls;
         if cert_file.is_some() != key_file.is_some() {
             return Err("s3_tls.cert_file and s3_tls.key_file belong together; set both or neither".into());

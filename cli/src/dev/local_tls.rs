@@ -5,7 +5,6 @@
 //! | `s3-tls.toml` | names, time of issue, certificate and key; mode 0600 |
 //! | `s3-ca.pem` | what clients must trust |
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +46,7 @@ pub(crate) async fn open(
     clock: &dyn Clock,
     rng: &dyn Rng,
 ) -> anyhow::Result<(Arc<Tls>, PathBuf)> {
-    let (names, now) = (names(config.s3_addr.ip()), clock.unix_millis());
+    let (names, now) = (names(config), clock.unix_millis());
     let ca_file = std::path::absolute(data.named(CA_FILE)).context("where the data directory is")?;
     let damaged = || format!("{TLS_FILE} in the data directory is damaged; remove it to have a new one made");
     let kept =
@@ -66,11 +65,15 @@ pub(crate) async fn open(
     Ok((Arc::new(tls), ca_file))
 }
 
-fn names(listening: IpAddr) -> Vec<String> {
+fn names(config: &Config) -> Vec<String> {
+    let listening = config.s3_addr.ip();
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
     let address = listening.to_string();
     if !listening.is_unspecified() && !names.contains(&address) {
         names.push(address);
+    }
+    for domain in &config.s3_domains {
+        names.extend([domain.clone(), format!("*.{domain}")].into_iter().filter(|name| *name != "localhost"));
     }
     names
 }

@@ -4,17 +4,21 @@
 use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
 use object_store::integration;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt as _, PutPayload};
+use object_store::{Certificate, ClientOptions, ObjectStoreExt as _, PutPayload};
 
 use crate::server::{ACCESS_KEY, SECRET_KEY, Server, report};
 
 const BUCKET: &str = "suite";
 const MISSING: &str = "this-does-not-exist";
 
-fn builder(server: &Server) -> AmazonS3Builder {
+pub(crate) fn builder(server: &Server) -> AmazonS3Builder {
+    let mut options = ClientOptions::new().with_allow_http(server.ca.is_none());
+    if let Some(ca) = &server.ca {
+        options = options.with_root_certificate(Certificate::from_pem(&std::fs::read(ca).unwrap()).unwrap());
+    }
     AmazonS3Builder::new()
         .with_endpoint(&server.s3)
-        .with_allow_http(true)
+        .with_client_options(options)
         .with_region("us-east-1")
         .with_bucket_name(BUCKET)
         .with_access_key_id(ACCESS_KEY)
@@ -23,7 +27,7 @@ fn builder(server: &Server) -> AmazonS3Builder {
 }
 
 /// object_store has no call that makes a bucket; a run without operations makes its own.
-fn make_bucket(server: &Server, dir: &std::path::Path) {
+pub(crate) fn make_bucket(server: &Server, dir: &std::path::Path) {
     let mut command = server.loadtest("run", &dir.join("ledger"));
     report(command.args(["--bucket", BUCKET, "--ops", "0"]).output());
 }
@@ -31,10 +35,16 @@ fn make_bucket(server: &Server, dir: &std::path::Path) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn object_store_suite() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(&dir.path().join("data"));
-    let store = builder(&server).build().unwrap();
+    let data = dir.path().join("data");
+    let server = Server::start(&data);
     make_bucket(&server, dir.path());
+    suite(&server).await;
+    assert!(server.terminate().success());
+    suite(&Server::start_https(&data)).await;
+}
 
+async fn suite(server: &Server) {
+    let store = builder(server).build().unwrap();
     integration::put_get_delete_list(&store).await;
     integration::list_with_offset_exclusivity(&store).await;
     integration::get_opts(&store).await;

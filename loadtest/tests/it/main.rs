@@ -10,4 +10,5 @@
 mod clients;
 mod kill;
 mod persistence;
+mod recipe;
 mod server;

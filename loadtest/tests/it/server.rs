@@ -21,6 +21,8 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) s3: String,
     pub(crate) admin: String,
+    /// File of the CA to trust, of a store that made its own certificate.
+    pub(crate) ca: Option<PathBuf>,
 }
 
 fn binary() -> PathBuf {
@@ -46,7 +48,16 @@ fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
 impl Server {
     /// Starts a store over `data` and waits until it serves.
     pub(crate) fn start(data: &Path) -> Self {
-        let mut child = Self::command(data).stdout(Stdio::piped()).spawn().unwrap();
+        Self::ready(&mut Self::command(data))
+    }
+
+    /// The same over HTTPS, with a certificate that the store makes.
+    pub(crate) fn start_https(data: &Path) -> Self {
+        Self::ready(Self::command(data).arg("--tls"))
+    }
+
+    fn ready(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let (line_out, line_in) = sync_channel(1);
         let reader = std::thread::Builder::new().name("ready-line".into());
@@ -66,7 +77,7 @@ impl Server {
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("ready line {line:?}: {e}"));
         assert_eq!(ready["event"], "ready", "{line}");
         let url = |name: &str| ready[name].as_str().unwrap().to_owned();
-        Self { child, s3: url("s3"), admin: url("admin") }
+        Self { child, s3: url("s3"), admin: url("admin"), ca: ready["s3_ca"].as_str().map(PathBuf::from) }
     }
 
     /// The command that starts a store over `data` on free ports, logging only what is wrong.

@@ -21,7 +21,8 @@ use stele_types::object::ChecksumAlgorithm;
 use tokio::time::{Instant, Sleep};
 
 use super::elements;
-use super::guard::{Refusal, addresses_object, query_keys};
+use super::guard::{Refusal, query_keys};
+use super::target::Level;
 use crate::digests::checksum_of;
 use crate::s3::checksums::headers as checksum_headers;
 
@@ -65,9 +66,9 @@ pub(crate) struct Declared {
 }
 
 /// True for requests whose body s3s reads whole.
-pub(crate) fn is_document(method: &Method, uri: &Uri) -> bool {
+pub(crate) fn is_document(method: &Method, level: Level, uri: &Uri) -> bool {
     let of_object = || query_keys(uri).any(|key| OBJECT_DOCUMENTS.contains(&key));
-    method == Method::POST || (method == Method::PUT && (!addresses_object(uri.path()) || of_object()))
+    method == Method::POST || (method == Method::PUT && (level != Level::Object || of_object()))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -8,6 +8,8 @@
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, RANGE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Uri, Version};
 
+use super::target::Level;
+
 /// Why a request is refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
@@ -99,11 +101,6 @@ fn owned_keys(method: &Method, object: bool) -> Option<&'static [&'static str]> 
     }
 }
 
-/// `/bucket/key` addresses an object, `/bucket` and `/bucket/` a bucket.
-pub(super) fn addresses_object(path: &str) -> bool {
-    path.trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty())
-}
-
 pub(super) fn query_keys(uri: &Uri) -> impl Iterator<Item = &str> {
     let query = uri.query().unwrap_or("");
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(pair))
@@ -114,17 +111,17 @@ fn names_version(method: &Method, uri: &Uri) -> bool {
     method == Method::PUT && query_keys(uri).any(|key| VERSIONED_PUTS.contains(&key))
 }
 
-/// Decides about one request.
+/// Decides about one request, which addresses something of this level.
 ///
 /// # Errors
 /// The refusal to answer with.
-pub fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+pub fn check(method: &Method, level: Level, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     check_path(uri)?;
     if method == Method::OPTIONS {
         return Err(Refusal::new(403, "AccessForbidden", "CORSResponse: CORS is not enabled for this bucket."));
     }
     check_signature_version(uri, headers)?;
-    check_query(method, uri)?;
+    check_query(method, level, uri)?;
     check_framing(uri, headers)
 }
 
@@ -148,10 +145,10 @@ fn check_signature_version(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal
 ///
 /// # Errors
 /// 411.
-pub fn check_length(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
+pub fn check_length(method: &Method, level: Level, version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
     let sized = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
     let copies = headers.contains_key("x-amz-copy-source") || headers.contains_key("x-amz-rename-source");
-    if method != Method::PUT || !addresses_object(uri.path()) || version >= Version::HTTP_2 || sized || copies {
+    if method != Method::PUT || level != Level::Object || version >= Version::HTTP_2 || sized || copies {
         return Ok(());
     }
     Err(Refusal::new(411, "MissingContentLength", "You must provide the Content-Length HTTP header."))
@@ -166,8 +163,8 @@ fn check_path(uri: &Uri) -> Result<(), Refusal> {
     }
 }
 
-fn check_query(method: &Method, uri: &Uri) -> Result<(), Refusal> {
-    let owned = owned_keys(method, addresses_object(uri.path()));
+fn check_query(method: &Method, level: Level, uri: &Uri) -> Result<(), Refusal> {
+    let owned = owned_keys(method, level == Level::Object);
     for key in query_keys(uri) {
         let lower = key.to_ascii_lowercase();
         if PRESIGN_KEYS.contains(&lower.as_str()) {
@@ -264,6 +261,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::http::target::Hosts;
 
     fn verdict(method: &str, uri: &str, headers: &[(&'static str, &str)]) -> Option<(u16, &'static str)> {
         let mut map = HeaderMap::new();
@@ -271,7 +269,9 @@ mod tests {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        check(&method, &uri.parse().unwrap(), &map).err().map(|r| (r.status, r.code))
+        let uri = uri.parse().unwrap();
+        let level = Hosts::default().level(&uri, &map, Version::HTTP_11);
+        check(&method, level, &uri, &map).err().map(|r| (r.status, r.code))
     }
 
     #[test]
@@ -281,6 +281,7 @@ mod tests {
             ("DELETE", "/b/k?retention"),
             ("DELETE", "/b?object-lock"),
             ("PUT", "/b/k?foo"),
+            ("PUT", "/b%2Fk?policy"),
             ("PUT", "/b/k?versionId=1"),
             ("PUT", "/b?foo=1"),
             ("POST", "/b?acl"),
@@ -316,7 +317,8 @@ mod tests {
             for (name, value) in headers {
                 map.insert(*name, HeaderValue::from_str(value).unwrap());
             }
-            check_length(&Method::PUT, &uri.parse().unwrap(), version, &map).err().map(|r| r.status)
+            let level = Hosts::default().level(&uri.parse().unwrap(), &map, version);
+            check_length(&Method::PUT, level, version, &map).err().map(|r| r.status)
         };
         assert_eq!(check("/b/k", Version::HTTP_11, &[]), Some(411));
         assert_eq!(check("/b/k", Version::HTTP_2, &[]), None);

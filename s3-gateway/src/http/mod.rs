@@ -4,6 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`server`] | the listener loop, limits, timeouts, graceful stop |
+//! | [`target`] | what a request addresses: by path, or by the host's name |
 //! | [`tls`] | HTTPS: the certificate, the handshake |
 //! | [`guard`] | requests that s3s would misread, refused or cleaned |
 //! | `document` | XML bodies: digests, idle time, honest errors |
@@ -16,6 +17,7 @@ mod elements;
 pub mod guard;
 pub mod request_id;
 pub mod server;
+pub mod target;
 pub mod tls;
 pub(crate) mod version_order;
 mod wire;

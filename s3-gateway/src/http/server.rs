@@ -17,7 +17,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use s3s::Body;
-use s3s::service::S3Service;
 use stele_types::seam::Rng;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -25,10 +24,12 @@ use tokio::sync::{Semaphore, watch};
 use super::document::{self, Document, Fault};
 use super::guard::{self, Refusal};
 use super::request_id::RequestId;
+use super::target::Hosts;
 use super::tls::Tls;
 use super::version_order;
 use super::wire::Wire;
 use super::write_idle::WriteIdle;
+use crate::s3::service::Endpoint;
 
 /// Limits of the HTTP server.
 #[derive(Clone, Debug)]
@@ -72,7 +73,7 @@ pub struct PeerAddr(pub SocketAddr);
 /// [`HttpConfig::drain_max`].
 pub async fn serve(
     listener: TcpListener,
-    service: S3Service,
+    endpoint: Endpoint,
     rng: Arc<dyn Rng>,
     config: HttpConfig,
     mut stop: watch::Receiver<bool>,
@@ -96,7 +97,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let (service, rng, config, mut stop) = (service.clone(), Arc::clone(&rng), config.clone(), stop.clone());
+        let (endpoint, rng, config, mut stop) = (endpoint.clone(), Arc::clone(&rng), config.clone(), stop.clone());
         let watcher = graceful.watcher();
         tokio::spawn(async move {
             let opened = tokio::select! {
@@ -105,7 +106,7 @@ pub async fn serve(
                 opened = open(stream, &config) => opened,
             };
             let ended = match opened {
-                Ok(wire) => watcher.watch(connection(wire, peer, service, rng, &config)).await,
+                Ok(wire) => watcher.watch(connection(wire, peer, endpoint, rng, &config)).await,
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = ended {
@@ -135,18 +136,18 @@ async fn open(stream: TcpStream, config: &HttpConfig) -> io::Result<Wire> {
 fn connection(
     wire: Wire,
     peer: SocketAddr,
-    service: S3Service,
+    endpoint: Endpoint,
     rng: Arc<dyn Rng>,
     config: &HttpConfig,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + Send + 'static
 {
     let idle = config.idle_max;
     let handler = service_fn(move |mut request: Request<Incoming>| {
-        let service = service.clone();
+        let endpoint = endpoint.clone();
         let id = RequestId::draw(rng.as_ref());
         request.extensions_mut().insert(id);
         request.extensions_mut().insert(PeerAddr(peer));
-        async move { Ok::<_, Infallible>(respond(request, id, service, idle).await) }
+        async move { Ok::<_, Infallible>(respond(request, id, endpoint, idle).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -165,13 +166,13 @@ fn connection(
     builder.serve_connection(TokioIo::new(wire), handler).into_owned()
 }
 
-async fn respond(request: Request<Incoming>, id: RequestId, service: S3Service, idle: Duration) -> Response<Body> {
+async fn respond(request: Request<Incoming>, id: RequestId, endpoint: Endpoint, idle: Duration) -> Response<Body> {
     let head = request.method() == http::Method::HEAD;
     let closing = expects_in_vain(&request);
-    let mut response = match admit(request, idle) {
+    let mut response = match admit(request, &endpoint.hosts, idle) {
         Err(refusal) => refuse(&refusal, id, head),
         Ok((request, fault)) => {
-            let answer = service.call(request).await;
+            let answer = endpoint.service.call(request).await;
             match (fault.refusal(), answer) {
                 (Some(refusal), _) => refuse(refusal, id, head),
                 (None, Ok(response)) => with_id_in_error(with_partial_status(version_order::restore(response)), id),
@@ -226,12 +227,13 @@ fn with_partial_status(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// Makes a request ready for s3s, or refuses it.
-fn admit(mut request: Request<Incoming>, idle: Duration) -> Result<(Request<Body>, Fault), Refusal> {
-    guard::check(request.method(), request.uri(), request.headers())?;
-    guard::check_length(request.method(), request.uri(), request.version(), request.headers())?;
+fn admit(mut request: Request<Incoming>, hosts: &Hosts, idle: Duration) -> Result<(Request<Body>, Fault), Refusal> {
+    let level = hosts.level(request.uri(), request.headers(), request.version());
+    guard::check(request.method(), level, request.uri(), request.headers())?;
+    guard::check_length(request.method(), level, request.version(), request.headers())?;
     guard::clean_range(request.headers_mut());
     let fault = Fault::default();
-    if !document::is_document(request.method(), request.uri()) {
+    if !document::is_document(request.method(), level, request.uri()) {
         return Ok((request.map(Body::from), fault));
     }
     let declared = document::declared(request.uri(), request.headers())?;

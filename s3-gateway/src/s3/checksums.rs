@@ -184,7 +184,8 @@ pub(super) fn body_request<T>(
     };
     let compute = if none { vec![ChecksumAlgorithm::Crc64Nvme] } else { Vec::new() };
     let expected = ExpectedDigests { md5, sha256: None, checksums, trailer };
-    Ok(BodyRequest { stream, declared_len, expected, compute })
+    let withheld = req.headers.contains_key(http::header::EXPECT);
+    Ok(BodyRequest { stream, declared_len, expected, compute, withheld })
 }
 
 fn decode_md5(text: &str) -> S3Result<[u8; 16]> {

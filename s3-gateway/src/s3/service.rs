@@ -10,9 +10,23 @@ use super::S3Edge;
 use super::auth::{RootAccess, RootKeys};
 use crate::gateway::Gateway;
 use crate::http::document::DOCUMENT_BYTES_MAX;
+use crate::http::target::Hosts;
+
+/// What the HTTP server serves: s3s, and what it needs itself before s3s.
+#[derive(Clone)]
+pub struct Endpoint {
+    pub(crate) service: S3Service,
+    pub(crate) hosts: Arc<Hosts>,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}
 
 /// Builds the S3 service over a running gateway.
-pub fn build(gateway: Arc<Gateway>, keys: RootKeys, region: &str) -> S3Service {
+pub fn build(gateway: Arc<Gateway>, keys: RootKeys, region: &str, hosts: Hosts) -> Endpoint {
     let mut config = S3Config::default();
     config.xml_max_body_size = DOCUMENT_BYTES_MAX;
     // The flows bound bodies themselves (PUT_BODY_BYTES_MAX) and answer EntityTooLarge.
@@ -28,5 +42,9 @@ pub fn build(gateway: Arc<Gateway>, keys: RootKeys, region: &str) -> S3Service {
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
     builder.set_auth(keys);
     builder.set_access(RootAccess);
-    builder.build()
+    // Without domains s3s knows no virtual hosts, and says so to clients that try.
+    if !hosts.is_empty() {
+        builder.set_host(hosts.clone());
+    }
+    Endpoint { service: builder.build(), hosts: Arc::new(hosts) }
 }

@@ -2,6 +2,7 @@
 //! in the right S3 error and leaves nothing behind.
 
 mod client;
+mod expect;
 mod https;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use super::auth::RootKeys;
 use super::service;
 use crate::http::server::{HttpConfig, serve};
+use crate::http::target::Hosts;
 use crate::tests::{Cluster, cluster};
 
 use client::{ACCESS, Ask, SECRET};
@@ -31,7 +33,7 @@ async fn edge() -> Edge {
 async fn edge_with(config: HttpConfig) -> Edge {
     let cluster = cluster().await;
     let keys = RootKeys::new(ACCESS, SECRET).unwrap();
-    let service = service::build(Arc::clone(&cluster.gw), keys, "us-east-1");
+    let service = service::build(Arc::clone(&cluster.gw), keys, "us-east-1", Hosts::new(["s3.test"]).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
@@ -159,4 +161,40 @@ async fn garbage_ends_in_an_error_and_the_next_request_is_served() {
         assert!(!answer.starts_with(b"HTTP/1.1 2") && !answer.starts_with(b"HTTP/1.1 5"), "{bytes:?}");
     }
     assert_eq!(keys(&edge).await, "");
+}
+
+#[tokio::test]
+async fn a_bucket_in_the_host_is_guarded_as_one_in_the_path() {
+    let edge = edge().await;
+    let ask = |ask: Ask| async move {
+        let stream = tokio::net::TcpStream::connect(edge.addr).await.unwrap();
+        ask.send_over(stream, "box.s3.test:9000").await
+    };
+    assert_eq!(ask(Ask::put("/k", b"hello")).await.status, 200);
+    assert_eq!(ask(Ask::new("GET", "/k")).await.body, b"hello");
+    assert_eq!(Ask::new("GET", "/box/k").send(edge.addr).await.body, b"hello");
+    // Beside the bucket, its keys: what is a bucket's sub-resource must not reach an object's plain operation.
+    for (name, wrong, status, code) in [
+        ("an object's policy", Ask::put("/k", b"x").query("policy="), 501, "NotImplemented"),
+        ("with an escaped slash", Ask::put("/k%2Fl", b"x").query("policy="), 501, "NotImplemented"),
+        ("an object's acl", Ask::new("DELETE", "/k").query("acl="), 501, "NotImplemented"),
+        ("without length", Ask { length: Some(None), ..Ask::put("/k", b"x") }, 411, "MissingContentLength"),
+        (
+            "a document unlike its digest",
+            Ask { body: b"<Delete/>".to_vec(), ..Ask::new("POST", "/").query("delete=") }
+                .with("content-md5", "ndTkYSaMgDT1yFZOFVxnpg=="),
+            400,
+            "BadDigest",
+        ),
+    ] {
+        let answer = ask(wrong).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{name}: {answer:?}");
+    }
+    let stream = tokio::net::TcpStream::connect(edge.addr).await.unwrap();
+    assert_eq!(Ask::new("PUT", "/").send_over(stream, "made.s3.test").await.status, 200);
+    assert_eq!(Ask::new("HEAD", "/made").send(edge.addr).await.status, 200);
+    // Foreign hosts are no buckets.
+    let stream = tokio::net::TcpStream::connect(edge.addr).await.unwrap();
+    assert_eq!(Ask::new("GET", "/box/k").send_over(stream, "gateway").await.body, b"hello");
+    assert_eq!(keys(&edge).await, "k");
 }
