@@ -38,7 +38,8 @@ def least(shape, t, name=""):
 @case
 def every_operation_of_the_model_does_what_the_page_says(t):
     t.put("x", b"kept")
-    model, listed = t.s3.meta.service_model, table()
+    s3 = t.client(parameter_validation=False)
+    model, listed = s3.meta.service_model, table()
     missing = set(model.operation_names) - set(listed) - ELSEWHERE
     equal(missing, set(), "operations that the page does not name")
     for name in sorted(set(model.operation_names) - ELSEWHERE):
@@ -46,7 +47,7 @@ def every_operation_of_the_model_does_what_the_page_says(t):
         if state not in ("refused", "one answer"):
             continue
         shape = model.operation_model(name).input_shape
-        call = getattr(t.s3, xform_name(name))
+        call = getattr(s3, xform_name(name))
         try:
             call(**(least(shape, t) if shape else {}))
             got = "an answer"
