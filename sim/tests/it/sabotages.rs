@@ -72,7 +72,7 @@ fn reused_node_id_is_found() {
 
 #[test]
 fn retry_applied_twice_is_found_in_a_cluster() {
-    found_in(Setting::Cluster, Sabotage::ReplyCacheOff, 10, &["I-3", "I-4"]);
+    found_in(Setting::Cluster, Sabotage::ReplyCacheOff, 30, &["I-3", "I-4"]);
 }
 
 #[test]
