@@ -29,12 +29,15 @@ const LATELY: Duration = Duration::from_secs(5);
 /// name cost the metadata nodes no more than this.
 const ASKING_MAX: usize = 4;
 
+/// When, and what was there: no row for no bucket.
+type Sighting = (u64, Option<Arc<BucketRow>>);
+
 /// Bucket rows by name.
 #[derive(Debug)]
 pub(crate) struct BucketCache {
     rows: Mutex<BTreeMap<String, Arc<BucketRow>>>,
     /// What [`lately`] saw, and when, in microseconds of the gateway's clock; `None`: no such bucket.
-    lately: Mutex<BTreeMap<String, (u64, Option<Arc<BucketRow>>)>>,
+    lately: Mutex<BTreeMap<String, Sighting>>,
     asking: Semaphore,
 }
 
