@@ -56,6 +56,19 @@ def uploads_of_several_parts_know_every_checksum(t):
             wanted = whole if kind == "FULL_OBJECT" else f"{checksum(algorithm.lower(), raw)}-2"
             head = t.head(at["Key"], ChecksumMode="ENABLED")
             equal((done[field], head[field], head["ChecksumType"]), (wanted, wanted, kind), f"{algorithm} {kind}")
+            # Parts have checksums of their own where the object's is made of them.
+            own = [part[field] for part in listed] if kind == "COMPOSITE" else [None, None]
+            asked = {"Bucket": t.bucket, "Key": at["Key"], "ObjectAttributes": ["ObjectParts"]}
+            found = t.s3.get_object_attributes(**asked)["ObjectParts"]["Parts"]
+            equal([part.get(field) for part in found], own, f"GetObjectAttributes {algorithm} {kind}")
+            for number, body in enumerate((PART, LAST), 1):
+                got = t.get(at["Key"], PartNumber=number, ChecksumMode="ENABLED")
+                equal((got.get(field), got["Body"].read()), (own[number - 1], body), f"GET part {number} {algorithm} {kind}")
+                shown = t.head(at["Key"], PartNumber=number, ChecksumMode="ENABLED")
+                equal(shown.get(field), own[number - 1], f"HEAD part {number} {algorithm} {kind}")
+            t.s3.copy_object(Bucket=t.bucket, Key="copy", CopySource=f"{t.bucket}/{at['Key']}")
+            found = t.s3.get_object_attributes(**{**asked, "Key": "copy"})["ObjectParts"]["Parts"]
+            equal([part.get(field) for part in found], own, f"a copy, {algorithm} {kind}")
 
 
 @case

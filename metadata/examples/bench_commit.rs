@@ -322,6 +322,7 @@ impl Client {
                 headers: Box::default(),
                 part_lens: Vec::new(),
                 tags: Tags::default(),
+                part_checksums: bytes::Bytes::new(),
             },
             contents: Contents {
                 owner: OwnerId::from_bytes(self.draw()),

@@ -118,6 +118,7 @@ impl Bench {
                 headers: Box::default(),
                 part_lens: Vec::new(),
                 tags: Tags::default(),
+                part_checksums: bytes::Bytes::new(),
             },
             contents: Contents {
                 owner: OwnerId::from_bytes(owner),

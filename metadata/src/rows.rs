@@ -177,6 +177,9 @@ pub struct VersionRow {
     /// What keeps it from being removed.
     #[serde(default)]
     pub lock: Lock,
+    /// Checksums of parts.
+    #[serde(default)]
+    pub part_checksums: bytes::Bytes,
 }
 
 impl VersionRow {
@@ -197,6 +200,7 @@ impl VersionRow {
                 headers: self.headers,
                 part_lens: self.part_lens,
                 tags: self.tags,
+                part_checksums: self.part_checksums,
             },
             manifest: self.manifest,
             log_index: self.log_index,

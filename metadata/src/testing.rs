@@ -75,6 +75,7 @@ pub(crate) fn attributes(len: u64, md5: u64) -> Attributes {
         headers: Box::default(),
         part_lens: Vec::new(),
         tags: Tags::default(),
+        part_checksums: bytes::Bytes::new(),
     }
 }
 

@@ -270,6 +270,7 @@ fn continued(base: &Attributes, part: &Attributes, root: ObjectRoot) -> Result<A
         body_hash: None,
         checksums: kept_checksums(base).filter_map(joined).collect(),
         part_lens,
+        part_checksums: bytes::Bytes::new(),
         ..base.clone()
     })
 }

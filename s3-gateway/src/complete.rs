@@ -120,6 +120,7 @@ pub(crate) fn no_attributes() -> Attributes {
         headers: Box::new(StoredHeaders::default()),
         part_lens: Vec::new(),
         tags: Tags::default(),
+        part_checksums: Bytes::new(),
     }
 }
 
@@ -195,7 +196,15 @@ fn attributes_of(request: &CompleteRequest, upload: &Upload, parts: &[Part]) -> 
         }
     }
     let part_lens = parts.iter().map(|part| part.len).collect();
-    Ok(Attributes { len, etag, checksums, part_lens, ..no_attributes() })
+    let part_checksums = part_checksums(&checksums, parts);
+    Ok(Attributes { len, etag, checksums, part_lens, part_checksums, ..no_attributes() })
+}
+
+/// Checksums of the parts, where the object's is one of them.
+fn part_checksums(checksums: &[Checksum], parts: &[Part]) -> Bytes {
+    let Some(composite) = checksums.iter().find(|c| c.kind == ChecksumType::Composite) else { return Bytes::new() };
+    let values = parts.iter().flat_map(|part| part.checksums.iter().find(|c| c.algorithm == composite.algorithm));
+    values.flat_map(|checksum| checksum.value.iter().copied()).collect()
 }
 
 /// The object's checksum, of those of its parts. Without a choice at Create: CRC64NVME over the

@@ -93,6 +93,7 @@ mod tests {
             headers: Box::default(),
             part_lens,
             tags: stele_types::object::Tags::default(),
+            part_checksums: bytes::Bytes::new(),
         }
     }
 

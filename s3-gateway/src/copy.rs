@@ -107,6 +107,8 @@ async fn attributes_of(gw: &Arc<Gateway>, request: &CopyRequest, source: &Versio
             let read = digest_stored(gw, pinned(&request.source, source.id), &[algorithm]).await?;
             attributes.checksums = read.all();
         }
+        // They belong to a checksum that the copy does not have.
+        attributes.part_checksums.clear();
     }
     Ok(attributes)
 }

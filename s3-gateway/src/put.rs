@@ -164,6 +164,7 @@ pub(crate) fn attributes_of(checked: &Checked, headers: StoredHeaders, tags: Tag
         headers: Box::new(headers),
         part_lens: Vec::new(),
         tags,
+        part_checksums: bytes::Bytes::new(),
     }
 }
 

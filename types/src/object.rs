@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{
@@ -133,7 +134,7 @@ pub struct Checksum {
     /// What it covers.
     pub kind: ChecksumType,
     /// Raw digest, big-endian as S3 encodes it.
-    pub value: bytes::Bytes,
+    pub value: Bytes,
 }
 
 /// ETag: MD5 of the body, or MD5 of the parts' MD5s and their count.
@@ -199,6 +200,21 @@ pub struct Attributes {
     /// Tags; the only attribute that changes while the version lives.
     #[serde(default)]
     pub tags: Tags,
+    /// Checksums of the parts, one behind the other in the order of `part_lens`, of the algorithm of a composite
+    /// checksum in `checksums`; empty without one.
+    #[serde(default)]
+    pub part_checksums: Bytes,
+}
+
+impl Attributes {
+    /// Checksum of the part at this index, where parts have their own. Its kind is of the part, not of the object.
+    pub fn part_checksum(&self, index: usize) -> Option<Checksum> {
+        let algorithm = self.checksums.iter().find(|checksum| checksum.kind == ChecksumType::Composite)?.algorithm;
+        let width = self.part_checksums.len().checked_div(self.part_lens.len()).filter(|width| *width > 0)?;
+        let begin = index.checked_mul(width)?;
+        let end = begin.checked_add(width).filter(|end| *end <= self.part_checksums.len())?;
+        Some(Checksum { algorithm, kind: ChecksumType::FullObject, value: self.part_checksums.slice(begin..end) })
+    }
 }
 
 /// A version as the gateway sees it: one row of the namespace.

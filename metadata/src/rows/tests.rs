@@ -40,6 +40,7 @@ pub(crate) fn small_version() -> VersionRow {
         manifest: Manifest::Inline(vec![entry]),
         tags: Tags::default(),
         lock: Lock::default(),
+        part_checksums: bytes::Bytes::new(),
     }
 }
 

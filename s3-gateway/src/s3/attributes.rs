@@ -75,10 +75,14 @@ fn parts(attributes: &Attributes, page: Page) -> Option<GetObjectAttributesParts
         .enumerate()
         .skip(page.after)
         .take(page.max)
-        .map(|(index, len)| ObjectPart {
-            part_number: Some(number(index + 1)),
-            size: i64::try_from(*len).ok(),
-            ..ObjectPart::default()
+        .map(|(index, len)| {
+            let mut part = ObjectPart {
+                part_number: Some(number(index + 1)),
+                size: i64::try_from(*len).ok(),
+                ..ObjectPart::default()
+            };
+            set_checksums!(part, attributes.part_checksum(index).iter(), 0);
+            part
         })
         .collect();
     let last = page.after.saturating_add(listed.len());

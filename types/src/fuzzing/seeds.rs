@@ -75,6 +75,7 @@ fn version(manifest: Manifest) -> Vec<u8> {
             headers: Box::new(headers),
             part_lens: vec![400, 500],
             tags: Tags::new([("site".to_owned(), "north".to_owned())], 10).unwrap(),
+            part_checksums: bytes::Bytes::new(),
         },
         manifest,
         log_index: crate::ids::LogIndex(12),

@@ -32,7 +32,7 @@ fn version() -> Version {
             checksums: vec![Checksum {
                 algorithm: ChecksumAlgorithm::Crc64Nvme,
                 kind: ChecksumType::FullObject,
-                value: bytes::Bytes::from_static(&[6; 8]),
+                value: Bytes::from_static(&[6; 8]),
             }],
             headers: Box::new(StoredHeaders {
                 content_type: Some("binary/octet-stream".into()),
@@ -40,6 +40,7 @@ fn version() -> Version {
             }),
             part_lens: Vec::new(),
             tags: Tags::default(),
+            part_checksums: Bytes::new(),
         },
         manifest: Manifest::Inline(vec![entry]),
         log_index: LogIndex(u64::MAX),

@@ -76,6 +76,7 @@ impl Batch<'_> {
             body_hash: attributes.body_hash,
             checksums: attributes.checksums,
             part_lens: attributes.part_lens,
+            part_checksums: attributes.part_checksums,
             manifest: contents.manifest.clone(),
             ..base
         };

@@ -216,6 +216,7 @@ impl Batch<'_> {
             manifest: contents.manifest.clone(),
             tags: attributes.tags.clone(),
             lock: at_commit(&bucket, &lock, cx.now),
+            part_checksums: attributes.part_checksums.clone(),
         };
         let (id, row) = self.insert_version(cx, &mut key, row, put.salt)?;
         self.save_key(&key)?;
