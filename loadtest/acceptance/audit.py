@@ -102,11 +102,18 @@ def every_request_has_its_line(args):
         row = line_of(log, answer)
         require(wanted.items() <= row.items() and row["status"] == answer.status, f"{row} lacks some of {wanted}")
         require("Signature" not in json.dumps({**row, "error": ""}), f"{row} holds a query")
+    for key in ("other", "single"):
+        raw.call("PUT", f"/{BUCKET}/{key}", body=b"x")
+    single = raw.call("DELETE", f"/{BUCKET}/single")
+    require(line_of(log, single)["log"] == single.headers["x-stele-log"], "the entry of a deletion")
     document = b'<Delete><Object><Key>k</Key><ETag>"no"</ETag></Object><Object><Key>other</Key></Object></Delete>'
     bulk = raw.call("POST", f"/{BUCKET}", "delete=", headers={"content-md5": b64(hashlib.md5(document).digest())}, body=document)
     require(line_of(log, bulk)["operation"] == "DeleteObjects", "a bulk deletion")
     items = [(row["key"], row["error"]) for row in lines(log) if row["operation"] == "DeleteObjects.Item"]
     require(items == [("k", "PreconditionFailed"), ("other", None)], items)
+    entries = [row.get("log") for row in lines(log) if row["operation"] == "DeleteObjects.Item"]
+    number = lambda entry: int(entry.removeprefix("0/"))
+    require(entries[0] is None and number(entries[1]) > number(single.headers["x-stele-log"]), f"entries {entries}")
     say("every request has its line, and refused ones say why")
 
     hidden = secrets(raw)

@@ -103,6 +103,9 @@ pub struct Deleted {
     pub marker_null: bool,
     /// Why this item failed; the others are not affected.
     pub error: Option<crate::error::RpcError>,
+    /// Log entry of the deletion: the last one, where it has two; `None` where nothing was deleted.
+    #[serde(default)]
+    pub log_index: Option<LogIndex>,
 }
 
 /// What P8 gives back.

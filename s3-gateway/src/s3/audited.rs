@@ -2,7 +2,9 @@
 
 use s3s::dto::{DeleteObjectsInput, Error as DtoError, ObjectIdentifier};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
+use stele_rpc::meta::Deleted;
 
+use super::headers::log_text;
 use crate::http::audit::watch::Note;
 
 /// Makes room for the lines before anything is deleted.
@@ -17,8 +19,12 @@ pub(super) fn reserve(req: &S3Request<DeleteObjectsInput>, objects: &[ObjectIden
 }
 
 /// Writes the line of one key.
-pub(super) fn tell(note: Option<&Note>, object: &ObjectIdentifier, error: Option<&DtoError>) {
+pub(super) fn tell(note: Option<&Note>, object: &ObjectIdentifier, outcome: &Result<Deleted, DtoError>) {
     let Some(note) = note else { return };
     let version = object.version_id.as_deref().filter(|id| !id.is_empty());
-    note.item(&object.key, version, error.and_then(|error| error.code.as_deref()));
+    let outcome = match outcome {
+        Ok(deleted) => Ok(deleted.log_index.map(log_text)),
+        Err(error) => Err(error.code.as_deref().unwrap_or_default()),
+    };
+    note.item(&object.key, version, outcome);
 }

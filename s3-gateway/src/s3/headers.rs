@@ -81,9 +81,14 @@ pub(super) fn evidence(headers: &mut HeaderMap, root: &ObjectRoot, log_index: Lo
     log_entry(headers, log_index);
 }
 
+/// Log and index of an entry.
+pub(super) fn log_text(log_index: LogIndex) -> String {
+    format!("0/{log_index}")
+}
+
 /// Where the log has an event.
 pub(super) fn log_entry(headers: &mut HeaderMap, log_index: LogIndex) {
-    if let Ok(value) = HeaderValue::from_str(&format!("0/{log_index}")) {
+    if let Ok(value) = HeaderValue::from_str(&log_text(log_index)) {
         headers.insert("x-stele-log", value);
     }
 }

@@ -32,6 +32,7 @@ fn marker_row(cx: Context<'_>, nonce: u64, null_version: bool) -> VersionRow {
         manifest: Manifest::Inline(Vec::new()),
         tags: Tags::default(),
         lock: Lock::default(),
+        part_checksums: bytes::Bytes::new(),
     }
 }
 
@@ -60,7 +61,7 @@ impl Batch<'_> {
         let mut key = self.key_state(bucket, &item.key)?;
         check_precondition(&item.precondition, &item.key, self.current(&key)?.as_ref())?;
         let before = key.row.events;
-        let deleted = match item.version {
+        let mut deleted = match item.version {
             VersionSelector::Current => self.delete_current(cx, &mut key, item)?,
             VersionSelector::Null => match key.row.null {
                 Some(seq) => self.delete_one(cx, &mut key, seq, item)?,
@@ -76,6 +77,7 @@ impl Batch<'_> {
         };
         if key.row.events != before {
             self.save_key(&key)?;
+            deleted.log_index = key.row.last_entry;
         }
         Ok(deleted)
     }
@@ -128,5 +130,6 @@ fn removed(seq: CommitSeq, row: &VersionRow) -> Deleted {
         marker: None,
         marker_null: false,
         error: None,
+        log_index: None,
     }
 }

@@ -88,6 +88,9 @@ pub struct Item {
     pub version_id: Option<String>,
     /// S3 error code; `null` if the key was deleted.
     pub error: Option<String>,
+    /// As in [`Record`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
 }
 
 /// Says that lines are missing here.

@@ -55,6 +55,20 @@ impl Note {
         (record.method, record.target, record.claimed) = (None, None, None);
     }
 
+    /// Takes down the key, where it is not in the request's target.
+    pub(crate) fn key(&self, key: &str) {
+        self.noted().record.key = Some(clip(key.as_bytes(), TARGET_BYTES_MAX));
+    }
+
+    /// Takes down an outcome that was known only after the answer had begun.
+    pub(crate) fn late(&self, headers: &HeaderMap, version: Option<String>, error: Option<String>) {
+        let record = &mut self.noted().record;
+        record.error = error;
+        record.version_id = version.or_else(|| record.version_id.take());
+        record.log = header_text(headers, "x-stele-log");
+        record.object_root = header_text(headers, "x-stele-object-root");
+    }
+
     /// Room for the lines of a bulk deletion, before anything is deleted.
     ///
     /// # Errors
@@ -70,8 +84,8 @@ impl Note {
         Ok(())
     }
 
-    /// Writes the line of one key of a bulk deletion.
-    pub(crate) fn item(&self, key: &str, version: Option<&str>, error: Option<&str>) {
+    /// Writes the line of one key of a bulk deletion: its log entry, if it made one, or its error's code.
+    pub(crate) fn item(&self, key: &str, version: Option<&str>, outcome: Result<Option<String>, &str>) {
         let mut noted = self.noted();
         let record = &noted.record;
         let item = Item {
@@ -83,7 +97,8 @@ impl Note {
             bucket: record.bucket.clone(),
             key: key.to_owned(),
             version_id: version.map(|id| clip(id.as_bytes(), WORD_BYTES_MAX)),
-            error: error.map(|code| clip(code.as_bytes(), WORD_BYTES_MAX)),
+            error: outcome.as_ref().err().map(|code| clip(code.as_bytes(), WORD_BYTES_MAX)),
+            log: outcome.ok().flatten(),
         };
         let bytes = line(&item);
         self.auditor.push(&bytes, &mut noted.room);
@@ -137,10 +152,7 @@ impl Pending {
 
     /// Takes down the answer's head. `error` is the code in its body.
     pub(crate) fn answered<B>(&self, response: &Response<B>, error: Option<String>) {
-        let text = |name: &str| {
-            let value = response.headers().get(name)?;
-            Some(clip(value.as_bytes(), WORD_BYTES_MAX))
-        };
+        let text = |name: &str| header_text(response.headers(), name);
         let record = &mut self.note.noted().record;
         record.status = Some(response.status().as_u16());
         record.error = error;
@@ -172,6 +184,10 @@ impl Drop for Pending {
         let room = std::mem::take(&mut noted.room);
         auditor.release(room);
     }
+}
+
+fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).map(|value| clip(value.as_bytes(), WORD_BYTES_MAX))
 }
 
 /// Access key that a request names.
