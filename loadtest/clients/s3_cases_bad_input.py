@@ -46,10 +46,17 @@ def unsigned_amz_headers_are_refused(t):
     for name, value in [
         ("x-amz-copy-source", f"/{t.bucket}/source"), ("x-amz-meta-a", "b"), ("x-amz-acl", "public-read"),
         ("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-tagging", "a=b"),
+        ("x-amz-object-lock-mode", "COMPLIANCE"), ("x-amz-object-lock-retain-until-date", "2099-01-01T00:00:00Z"),
+        ("x-amz-object-lock-legal-hold", "ON"), ("x-amz-bypass-governance-retention", "true"),
+        ("x-amz-server-side-encryption", "AES256"), ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ("x-amz-storage-class", "GLACIER"), ("x-amz-website-redirect-location", "/elsewhere"),
+        ("x-amz-write-offset-bytes", "0"), ("x-amz-rename-source", "source"), ("x-amz-grant-read", "id=1"),
     ]:
         answered(t.raw.call("PUT", f"{t.path}/k", body=b"x", late={name: value}), 403, "AccessDenied")
     presigned = t.raw.presign("PUT", f"{t.path}/k")
     answered(t.raw.plain("PUT", presigned, {"x-amz-copy-source": f"/{t.bucket}/source"}, b""), 403, "AccessDenied")
+    bypass = {"x-amz-bypass-governance-retention": "true"}
+    answered(t.raw.call("DELETE", f"{t.path}/source", late=bypass), 403, "AccessDenied")
     equal(t.keys(), ["source"], "keys")
 
 

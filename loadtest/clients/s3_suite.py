@@ -123,7 +123,7 @@ def equal(got, wanted, what=""):
 
 
 def run(wanted):
-    failed = 0
+    failed = []
     for function in CASES:
         name = function.__name__
         if wanted and not any(part in name for part in wanted):
@@ -136,10 +136,10 @@ def run(wanted):
             store.clean()
             print(f"{name} ok ({time.monotonic() - began:.2f} s)", flush=True)
         except Exception as error:  # noqa: BLE001 - a case may fail in any way; the others still run.
-            failed += 1
             where = traceback.extract_tb(error.__traceback__)
             line = next((f"{f.filename.rsplit('/', 1)[-1]}:{f.lineno}" for f in reversed(where) if "s3_cases" in f.filename), "")
-            print(f"{name} FAILED: {type(error).__name__}: {str(error)[:300]} at {line}", flush=True)
+            failed.append(f"{name} FAILED: {type(error).__name__}: {str(error)[:300]} at {line}")
+            print(failed[-1], flush=True)
     return failed
 
 
@@ -149,5 +149,6 @@ if __name__ == "__main__":
     for file in sorted(pathlib.Path(__file__).parent.glob("s3_cases_*.py")):
         importlib.import_module(file.stem)
     failures = run(sys.argv[1:])
-    print(f"{failures} failed" if failures else "all passed")
+    # Again, as a log may show its end only.
+    print("\n".join([f"{len(failures)} failed:", *failures]) if failures else "all passed")
     sys.exit(1 if failures else 0)

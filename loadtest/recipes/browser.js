@@ -1,6 +1,6 @@
 // What check_browser.py runs in Chromium: the code of docs/recipes/browser.md, on a real file, and what a page of
 // another origin meets. Reports to the server that the page came from.
-import { connect, download, upload } from "./upload.js";
+import { connect, download, post, upload } from "./upload.js";
 
 async function digest(bytes) {
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
@@ -17,6 +17,11 @@ async function main() {
     await upload(s3, new File([body], name), (loaded) => (progressed = loaded));
     found[name] = { size: progressed, sha256: await digest(await download(s3, name)) };
   }
+  const [small, large] = await Promise.all(
+    settings.files.map(async (name) => new File([await (await fetch(`/input/${encodeURIComponent(name)}`)).arrayBuffer()], name)),
+  );
+  found.posted = (await post(settings.form, small)).status;
+  found.refused = (await post(settings.form, large)).status;
   // Headers that are no part of the simple ones: seen only if the bucket exposes them.
   const seen = await fetch(settings.link);
   found.root = seen.headers.get("x-stele-object-root");

@@ -60,10 +60,22 @@ def files():
     return {SMALL: "all is well".encode(), LARGE: (INPUT / "large.bin").read_bytes()}
 
 
+def blocks(language, count):
+    """The code of the page."""
+    found = re.findall(rf"^```{language}\n(.*?)^```$", RECIPE.read_text(), re.MULTILINE | re.DOTALL)
+    require(len(found) == count, f"{RECIPE} has {len(found)} blocks of {language}")
+    return found
+
+
+def signed_form(s3):
+    """What the page's server would make."""
+    names = {"s3": s3}
+    exec(blocks("python", 1)[0], names)
+    return names["form"]
+
+
 def bundle():
-    code = re.findall(r"^```js\n(.*?)^```$", RECIPE.read_text(), re.MULTILINE | re.DOTALL)
-    require(len(code) == 1, f"{RECIPE} has {len(code)} blocks of JavaScript")
-    pathlib.Path("upload.js").write_text(code[0])
+    pathlib.Path("upload.js").write_text("\n".join(blocks("js", 2)))
     shutil.copyfile(HERE / "browser.js", "browser.js")
     modules = pathlib.Path(os.environ["NODE_MODULES"])
     run(
@@ -114,6 +126,7 @@ def main():
             "secretAccessKey": os.environ["AWS_SECRET_ACCESS_KEY"],
         },
         "files": list(files()),
+        "form": signed_form(s3),
         "link": s3.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": SMALL}, ExpiresIn=600),
     }
 
@@ -128,6 +141,8 @@ def main():
         require(s3.get_object(Bucket=BUCKET, Key=name)["Body"].read() == body, f"{name} is stored with other bytes")
     etag = s3.head_object(Bucket=BUCKET, Key=LARGE)["ETag"]
     require("-" in etag, f"not sent in parts: {etag}")
+    equal = [found["posted"], found["refused"], s3.get_object(Bucket=BUCKET, Key=f"in/{SMALL}")["Body"].read()]
+    require(equal == [204, 400, files()[SMALL]], f"the form: {equal}")
     require(re.fullmatch("[0-9a-f]{64}", found["root"] or ""), f"the exposed header is {found['root']}")
     require(found["hidden"] is None, f"a header that is not exposed is seen: {found['hidden']}")
 

@@ -53,6 +53,8 @@ pub struct GatewayConfig {
     pub budget_wait: Duration,
     /// Longest pause between two pieces of a request body.
     pub body_idle: Duration,
+    /// After how long the answer to a Complete begins with whitespace, so that clients and proxies go on waiting.
+    pub complete_quiet: Duration,
     /// After how long without an answer a storage node is asked whether it is still there.
     pub doubt_after: Duration,
     /// How long it may take to say so. Together these bound what a node that hangs costs one request.
@@ -78,6 +80,7 @@ impl Default for GatewayConfig {
             hedge_floor: Duration::from_millis(50),
             budget_wait: Duration::from_secs(60),
             body_idle: Duration::from_secs(60),
+            complete_quiet: Duration::from_secs(10),
             doubt_after: Duration::from_millis(500),
             probe_timeout: Duration::from_secs(1),
             suspect_for: Duration::from_secs(5),

@@ -78,7 +78,7 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
         }),
     );
     let (stop, stopped) = watch::channel(false);
-    let s3_service = service::build(Arc::clone(&gateway), keys, &config.region, config.hosts()?);
+    let s3_service = service::build(Arc::clone(&gateway), &keys, &config.region, config.hosts()?);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let http = HttpConfig { tls, ..front.http.clone() };
     let serving = tokio::spawn(serve(s3, s3_service, rng, http, stopped));

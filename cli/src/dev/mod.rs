@@ -75,7 +75,7 @@ pub(crate) async fn run(config: Config, json: bool) -> anyhow::Result<ExitCode> 
     pages.opened(view.clone(), metrics);
     let mut fatal = store.fatal();
     let (stop, stopped) = channel::channel(false);
-    let s3_service = service::build(Arc::clone(&store.gateway), gateway_keys, &config.region, config.hosts()?);
+    let s3_service = service::build(Arc::clone(&store.gateway), &gateway_keys, &config.region, config.hosts()?);
     let addresses = Addresses { s3: s3_addr, https: tls.is_some(), ca, admin: admin_addr };
     let http = HttpConfig { tls, ..front.http.clone() };
     let serving = tokio::spawn(serve(s3, s3_service, rng, http, stopped));

@@ -1,26 +1,23 @@
-//! Bodies that are XML documents: their digests, their idle time, and honest errors.
+//! Bodies that are XML documents: their digests, and honest errors.
 //!
 //! s3s reads such a body whole, after authorisation. It does not compare Content-MD5 and checksums
-//! with it, answers 500 where the client broke off or signed another body, and waits for ever.
-//! [`Document`] sits between the connection and s3s; the fault it notes replaces s3s' answer.
+//! with it, and answers 500 where the client broke off or signed another body. [`Document`] sits
+//! between the connection and s3s; the fault it notes replaces s3s' answer.
 //! Bodies of objects never come here: the PUT flow checks those.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Uri};
 use http_body::{Body, Frame, SizeHint};
 use md5::{Digest as _, Md5};
 use stele_types::object::ChecksumAlgorithm;
-use tokio::time::{Instant, Sleep};
 
 use super::elements;
+use super::fault::{Broken, Fault};
 use super::guard::{Refusal, query_keys};
 use super::target::Level;
 use crate::digests::checksum_of;
@@ -31,29 +28,6 @@ pub(crate) const DOCUMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Sub-resources of an object that are set by a document.
 const OBJECT_DOCUMENTS: [&str; 4] = ["acl", "legal-hold", "retention", "tagging"];
-
-/// What went wrong with a body; set at most once.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Fault(Arc<OnceLock<Refusal>>);
-
-impl Fault {
-    /// What to answer instead of what s3s makes of it.
-    pub(super) fn refusal(&self) -> Option<&Refusal> {
-        self.0.get()
-    }
-
-    fn note(&self, code: &'static str, message: &str) -> Broken {
-        let refusal = Refusal { status: 400, code, message: message.to_owned() };
-        // The first fault is the cause; later ones follow from it.
-        self.0.get_or_init(|| refusal);
-        Broken
-    }
-}
-
-/// The body can't be used; its [`Fault`] says why.
-#[derive(Debug, thiserror::Error)]
-#[error("the request body could not be read or verified")]
-pub(super) struct Broken;
 
 /// Digests that the client declared.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -79,12 +53,9 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 ///
 /// # Errors
 /// Digests that can't be decoded; a bulk deletion without one, as a flipped bit there deletes
-/// another key; framed documents and browser forms, which are not implemented.
+/// another key; framed documents, which are not implemented.
 pub(crate) fn declared(uri: &Uri, headers: &HeaderMap) -> Result<Declared, Refusal> {
     let refuse = |status, code, message: &str| Err(Refusal { status, code, message: message.to_owned() });
-    if text(headers, CONTENT_TYPE.as_str()).is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/form-data")) {
-        return refuse(501, "NotImplemented", "Browser uploads by POST form are not implemented; use PUT.");
-    }
     let payload = text(headers, "x-amz-content-sha256").unwrap_or("");
     if payload.starts_with("STREAMING-") {
         return refuse(501, "NotImplemented", "aws-chunked framing is implemented for objects and parts only.");
@@ -124,14 +95,12 @@ pub(super) struct Document<B> {
     declared: Option<Declared>,
     seen: Vec<Bytes>,
     seen_bytes: usize,
-    idle: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
     fault: Fault,
 }
 
 impl<B> Document<B> {
-    pub(super) fn new(inner: B, declared: Declared, idle: Duration, fault: Fault) -> Self {
-        Self { inner, declared: Some(declared), seen: Vec::new(), seen_bytes: 0, idle, timer: None, fault }
+    pub(super) fn new(inner: B, declared: Declared, fault: Fault) -> Self {
+        Self { inner, declared: Some(declared), seen: Vec::new(), seen_bytes: 0, fault }
     }
 
     fn take_note(&mut self, frame: &Frame<Bytes>) -> Result<(), Broken>
@@ -173,17 +142,6 @@ impl<B> Document<B> {
         }
         Ok(())
     }
-
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
-        let idle = self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
-        timer.as_mut().poll(cx).map(|()| {
-            self.fault.note(
-                "RequestTimeout",
-                "Your socket connection to the server was not read from or written to within the timeout period.",
-            )
-        })
-    }
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Document<B> {
@@ -193,11 +151,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Document<B> {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
         match Pin::new(&mut this.inner).poll_frame(cx) {
-            Poll::Pending => this.poll_idle(cx).map(|broken| Some(Err(broken))),
-            Poll::Ready(Some(Ok(frame))) => {
-                this.timer = None;
-                Poll::Ready(Some(this.take_note(&frame).map(|()| frame)))
-            }
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(this.take_note(&frame).map(|()| frame))),
             Poll::Ready(Some(Err(_))) => {
                 let message = "You did not provide the number of bytes specified by the Content-Length HTTP header.";
                 Poll::Ready(Some(Err(this.fault.note("IncompleteBody", message))))
@@ -222,8 +177,6 @@ mod tests {
 
     use super::*;
 
-    const IDLE: Duration = Duration::from_secs(5);
-
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| ((*name).parse().unwrap(), HeaderValue::from_str(value).unwrap())).collect()
     }
@@ -235,7 +188,7 @@ mod tests {
     async fn read(body: &'static [u8], pairs: &[(&'static str, &str)]) -> Option<&'static str> {
         let declared = declared(&"/b?delete".parse().unwrap(), &headers(pairs)).unwrap();
         let fault = Fault::default();
-        let document = Document::new(Full::new(Bytes::from_static(body)), declared, IDLE, fault.clone());
+        let document = Document::new(Full::new(Bytes::from_static(body)), declared, fault.clone());
         let read = document.collect().await;
         assert_eq!(read.is_err(), fault.refusal().is_some());
         fault.refusal().map(|r| r.code)
@@ -248,10 +201,6 @@ mod tests {
         assert_eq!(refused("/b?delete", &[("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")]), None);
         assert_eq!(refused("/b?delete", &[("x-amz-checksum-crc32", "AAAAAA==")]), None);
         assert_eq!(refused("/b", &[]), None);
-        assert_eq!(
-            refused("/b", &[("content-type", "multipart/form-data; boundary=x")]),
-            Some((501, "NotImplemented"))
-        );
         let framed = [("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")];
         assert_eq!(refused("/b", &framed), Some((501, "NotImplemented")));
     }
@@ -274,29 +223,9 @@ mod tests {
         for (len, code) in [(DOCUMENT_BYTES_MAX, None), (DOCUMENT_BYTES_MAX + 1, Some("MaxMessageLengthExceeded"))] {
             let fault = Fault::default();
             let body = Full::new(Bytes::from(vec![b' '; len]));
-            let read = Document::new(body, Declared::default(), IDLE, fault.clone()).collect().await;
+            let read = Document::new(body, Declared::default(), fault.clone()).collect().await;
             assert_eq!(read.is_err(), code.is_some());
             assert_eq!(fault.refusal().map(|r| r.code), code);
         }
-    }
-
-    /// Never says anything.
-    struct Silent;
-
-    impl Body for Silent {
-        type Data = Bytes;
-        type Error = Broken;
-
-        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-            Poll::Pending
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_silent_client_is_given_up() {
-        let fault = Fault::default();
-        let document = Document::new(Silent, Declared::default(), IDLE, fault.clone());
-        assert!(document.collect().await.is_err());
-        assert_eq!(fault.refusal().map(|r| r.code), Some("RequestTimeout"));
     }
 }

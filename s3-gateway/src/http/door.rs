@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::audit::watch::{Count, Pending};
 use super::audit::writer::Auditor;
+use super::busy::Busy;
 use super::guard::Refusal;
 use super::rate::{Rate, RateLimit};
 use super::request_id::RequestId;
@@ -93,6 +94,7 @@ impl Door {
         request: Request<B>,
         id: RequestId,
         peer: SocketAddr,
+        busy: Busy,
     ) -> (Request<Counted<B>>, Pass, Option<Refusal>) {
         let count = Count::default();
         let mut refusal = None;
@@ -115,7 +117,7 @@ impl Door {
             request.extensions_mut().insert(Allowance { rate: rate.clone(), slowed });
         }
         self.counts.in_flight.inc();
-        let under_way = UnderWay { counts: Arc::clone(&self.counts), _slot: slot };
+        let under_way = UnderWay { counts: Arc::clone(&self.counts), _slot: slot, _busy: busy };
         let head = request.method() == Method::HEAD;
         (request, Pass { head, pending, _under_way: under_way }, refusal)
     }
@@ -145,6 +147,7 @@ impl Allowance {
 struct UnderWay {
     counts: Arc<Counts>,
     _slot: Option<OwnedSemaphorePermit>,
+    _busy: Busy,
 }
 
 impl Drop for UnderWay {

@@ -28,13 +28,13 @@ const KNOWN: [(&str, &[&str]); 6] = [
 ];
 
 /// The names that the document of one of these sub-resources may have; `None`: any.
-pub(super) fn known<'a>(mut keys: impl Iterator<Item = &'a str>) -> Option<&'static [&'static str]> {
+pub(crate) fn known<'a>(mut keys: impl Iterator<Item = &'a str>) -> Option<&'static [&'static str]> {
     keys.find_map(|key| KNOWN.iter().find(|(of, _)| *of == key)).map(|(_, names)| *names)
 }
 
 /// The first start tag whose name is not among `known`. Comments, CDATA and document types have no use
 /// in these documents and could hide a tag: they count as unknown.
-pub(super) fn unknown(document: &[u8], known: &[&str]) -> Option<String> {
+pub(crate) fn unknown(document: &[u8], known: &[&str]) -> Option<String> {
     let tags = document.split(|byte| *byte == b'<').skip(1);
     let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/');
     for tag in tags.filter(|tag| !tag.starts_with(b"/") && !tag.starts_with(b"?xml ")) {

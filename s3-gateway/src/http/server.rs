@@ -16,20 +16,23 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use s3s::Body;
+use s3s::service::S3Service;
 use stele_types::seam::Rng;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::audit::watch::TlsVersion;
+use super::busy::Requests;
 use super::cors::{self, CrossOrigin};
-use super::document::{self, Document, Fault};
+use super::document::{self, Document};
 use super::door::{Counted, Door, error_code};
 use super::first_bytes::FirstBytes;
+use super::form::{self, FormBody};
 use super::guard::{self, Refusal};
+use super::linger::Linger;
+use super::pace::Paced;
 use super::request_id::RequestId;
-use super::target::Hosts;
 use super::tls::Tls;
 use super::version_order;
 use super::wire::Wire;
@@ -42,11 +45,11 @@ pub struct HttpConfig {
     /// Connections at once; past it, accepting waits.
     pub connections_max: usize,
     /// A request's header must be complete this long after the connection was opened or, on a kept-alive
-    /// connection, after the last response. Bounds idle connections too.
+    /// connection, after the last response. A connection without requests ends after this time.
     pub header_timeout: Duration,
     /// Bytes of one request's header.
     pub header_bytes_max: usize,
-    /// Longest pause within an XML document, and longest time a peer may read nothing of an answer.
+    /// Longest pause within a request's body, and longest time a peer may read nothing of an answer.
     pub idle_max: Duration,
     /// How long running requests may go on after a stop.
     pub drain_max: Duration,
@@ -86,8 +89,8 @@ pub async fn serve(
     config: HttpConfig,
     mut stop: watch::Receiver<bool>,
 ) {
-    let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(config.connections_max));
+    let all = config.connections_max.min(Semaphore::MAX_PERMITS);
+    let slots = Arc::new(Semaphore::new(all));
     loop {
         let slot = Arc::clone(&slots).acquire_owned();
         let (slot, accepted) = tokio::select! {
@@ -106,7 +109,6 @@ pub async fn serve(
             }
         };
         let (endpoint, rng, config, mut stop) = (endpoint.clone(), Arc::clone(&rng), config.clone(), stop.clone());
-        let watcher = graceful.watcher();
         tokio::spawn(async move {
             let opened = tokio::select! {
                 biased;
@@ -114,7 +116,7 @@ pub async fn serve(
                 opened = open(stream, &config) => opened,
             };
             let ended = match opened {
-                Ok(wire) => watcher.watch(connection(wire, peer, endpoint, rng, &config)).await,
+                Ok(wire) => converse(wire, Caller { peer, endpoint, rng }, &config, stop).await,
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = ended {
@@ -124,7 +126,8 @@ pub async fn serve(
         });
     }
     drop(listener);
-    if tokio::time::timeout(config.drain_max, graceful.shutdown()).await.is_err() {
+    let ended = slots.acquire_many(u32::try_from(all).unwrap_or(u32::MAX));
+    if tokio::time::timeout(config.drain_max, ended).await.is_err() {
         tracing::warn!("requests still running after {} s were cut off", config.drain_max.as_secs());
     }
 }
@@ -134,34 +137,43 @@ async fn open(stream: TcpStream, config: &HttpConfig) -> io::Result<Wire> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let Some(tls) = &config.tls else { return Ok(Wire::Plain(WriteIdle::new(stream, config.idle_max))) };
+    let Some(tls) = &config.tls else { return Ok(Wire::Plain(WriteIdle::new(Linger::new(stream), config.idle_max))) };
     match tokio::time::timeout(config.handshake_timeout, tls.accept(stream, config.idle_max)).await {
         Ok(shaken) => Ok(Wire::Tls(Box::new(shaken?))),
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")),
     }
 }
 
-fn connection(
-    wire: Wire,
+/// Who is at the other end of a connection, and what answers.
+struct Caller {
     peer: SocketAddr,
     endpoint: Endpoint,
     rng: Arc<dyn Rng>,
+}
+
+/// Answers the requests of one connection until it ends: by the peer, by `stop`, or idle.
+async fn converse(
+    wire: Wire,
+    caller: Caller,
     config: &HttpConfig,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + Send + 'static
-{
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (idle, door) = (config.idle_max, config.door.clone());
-    let tls = wire.tls_version().map(TlsVersion);
+    let (tls, unread) = (wire.tls_version().map(TlsVersion), wire.unread());
+    let requests = Requests::none();
+    let under_way = requests.clone();
     let handler = service_fn(move |mut request: Request<Incoming>| {
-        let endpoint = endpoint.clone();
-        let id = RequestId::draw(rng.as_ref());
+        let endpoint = caller.endpoint.clone();
+        let id = RequestId::draw(caller.rng.as_ref());
         request.extensions_mut().insert(id);
-        request.extensions_mut().insert(PeerAddr(peer));
+        request.extensions_mut().insert(PeerAddr(caller.peer));
         if let Some(tls) = tls {
             request.extensions_mut().insert(tls);
         }
-        let (request, pass, refusal) = door.enter(request, id, peer);
+        let (request, pass, refusal) = door.enter(request, id, caller.peer, under_way.begin());
+        let request = request.map(|body| Paced::new(body, idle, unread.clone()));
         async move {
-            let response = respond(request, refusal, id, endpoint, idle).await;
+            let response = respond(request, refusal, id, endpoint).await;
             let error = error_code(&response);
             Ok::<_, Infallible>(pass.leave(response, error))
         }
@@ -180,19 +192,39 @@ fn connection(
         .max_concurrent_streams(256)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .adaptive_window(true);
-    let stream = FirstBytes::new(wire, config.header_timeout);
-    builder.serve_connection(TokioIo::new(stream), handler).into_owned()
+    let stream = TokioIo::new(FirstBytes::new(wire, config.header_timeout));
+    let mut connection = std::pin::pin!(builder.serve_connection(stream, handler));
+    let mut closing = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = told_to_end(&mut stop, &requests, config.header_timeout), if !closing => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
 }
 
+async fn told_to_end(stop: &mut watch::Receiver<bool>, requests: &Requests, idle: Duration) {
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = requests.idle_for(idle) => {}
+    }
+}
+
+/// A body as it comes in: its bytes are counted, and its client must keep sending.
+type BodyIn = Paced<Counted<Incoming>>;
+
 async fn respond(
-    request: Request<Counted<Incoming>>,
+    request: Request<BodyIn>,
     refusal: Option<Refusal>,
     id: RequestId,
     endpoint: Endpoint,
-    idle: Duration,
 ) -> Response<Body> {
     let head = request.method() == http::Method::HEAD;
     let closing = expects_in_vain(&request);
+    let fault = request.body().fault();
     let (method, uri, version) = (request.method(), request.uri(), request.version());
     let bucket = || endpoint.hosts.bucket(uri, request.headers(), version);
     let cross_origin = CrossOrigin::of(method, request.headers(), bucket);
@@ -202,14 +234,14 @@ async fn respond(
         answer.headers_mut().insert(http::header::VARY, cors::depends());
         return finish(answer, id, closing);
     }
-    let admitted = refusal.map_or_else(|| admit(request, &endpoint.hosts, idle), Err);
+    let admitted = refusal.map_or_else(|| admit(request, &endpoint), Err);
     let mut response = match admitted {
         Err(refusal) => refuse(&refusal, id, head),
-        Ok((request, fault)) => {
-            let answer = endpoint.service.call(request).await;
+        Ok((request, service)) => {
+            let answer = service.call(request).await;
             match (fault.refusal(), answer) {
                 (Some(refusal), _) => refuse(refusal, id, head),
-                (None, Ok(response)) => with_id_in_error(with_partial_status(version_order::restore(response)), id),
+                (None, Ok(response)) => with_id_in_error(restored(response), id),
                 (None, Err(error)) => {
                     tracing::error!(request_id = %id, %error, "the request could not be answered");
                     let message = "We encountered an internal error. Please try again.".to_owned();
@@ -222,6 +254,11 @@ async fn respond(
         cross_origin.decorate(&endpoint.gateway, response.headers_mut()).await;
     }
     finish(response, id, closing)
+}
+
+/// What s3s answers otherwise than S3.
+fn restored(response: Response<Body>) -> Response<Body> {
+    with_partial_status(version_order::restore(form::denied(response)))
 }
 
 /// An answer of headers only.
@@ -280,23 +317,25 @@ fn with_partial_status(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// Makes a request ready for s3s, or refuses it.
-fn admit(
-    mut request: Request<Counted<Incoming>>,
-    hosts: &Hosts,
-    idle: Duration,
-) -> Result<(Request<Body>, Fault), Refusal> {
-    let level = hosts.level(request.uri(), request.headers(), request.version());
+fn admit(mut request: Request<BodyIn>, endpoint: &Endpoint) -> Result<(Request<Body>, &S3Service), Refusal> {
+    let level = endpoint.hosts.level(request.uri(), request.headers(), request.version());
     guard::check(request.method(), level, request.uri(), request.headers())?;
     guard::check_length(request.method(), level, request.version(), request.headers())?;
     guard::clean_range(request.headers_mut());
-    let fault = Fault::default();
+    if form::is_form(request.method(), request.headers()) {
+        form::check(level, request.uri(), request.headers())?;
+        let mut request = request.map(FormBody::new);
+        let head = request.body().head();
+        request.extensions_mut().insert(head);
+        return Ok((request.map(Body::http_body), &endpoint.forms));
+    }
     if !document::is_document(request.method(), level, request.uri()) {
-        return Ok((request.map(Body::http_body), fault));
+        return Ok((request.map(Body::http_body), &endpoint.service));
     }
     let declared = document::declared(request.uri(), request.headers())?;
-    let noted = fault.clone();
-    let document = request.map(|body| Body::http_body(Document::new(body, declared, idle, noted)));
-    Ok((document, fault))
+    let fault = request.body().fault();
+    let document = request.map(|body| Body::http_body(Document::new(body, declared, fault)));
+    Ok((document, &endpoint.service))
 }
 
 fn refuse(refusal: &Refusal, id: RequestId, head: bool) -> Response<Body> {

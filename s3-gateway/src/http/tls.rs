@@ -12,19 +12,19 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::linger::Linger;
+use super::wire::Watched;
 use super::write_idle::WriteIdle;
 
 /// Longest chain that is taken: the server's certificate and what links it to a root.
 const CHAIN_MAX: usize = 16;
 /// First byte of every TLS connection: a record of the handshake.
 const HANDSHAKE_RECORD: u8 = 22;
-/// What is read of a plain request before the connection ends.
-const PLAIN_BYTES_MAX: u64 = 64 * 1024;
 
 /// Why a certificate can't be served.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -73,19 +73,15 @@ impl Tls {
     ///
     /// # Errors
     /// The client spoke no TLS, or none that we do, or was gone.
-    pub(super) async fn accept(
-        &self,
-        mut stream: TcpStream,
-        idle: Duration,
-    ) -> io::Result<TlsStream<WriteIdle<TcpStream>>> {
+    pub(super) async fn accept(&self, stream: TcpStream, idle: Duration) -> io::Result<TlsStream<Watched>> {
         let mut first = [0u8];
         if stream.peek(&mut first).await? == 1 && first != [HANDSHAKE_RECORD] {
             if first[0].is_ascii_uppercase() {
-                answer_plain(&mut stream).await?;
+                answer_plain(stream).await?;
             }
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not speak TLS"));
         }
-        TlsAcceptor::from(self.config.load_full()).accept(WriteIdle::new(stream, idle)).await
+        TlsAcceptor::from(self.config.load_full()).accept(WriteIdle::new(Linger::new(stream), idle)).await
     }
 }
 
@@ -110,16 +106,14 @@ fn config(chain: &[u8], key: &[u8]) -> Result<ServerConfig, BadCertificate> {
 }
 
 /// Tells a client that speaks plain HTTP what is wrong, in a form that S3 clients show.
-async fn answer_plain(stream: &mut TcpStream) -> io::Result<()> {
+async fn answer_plain(stream: TcpStream) -> io::Result<()> {
     const BODY: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>InvalidRequest</Code><Message>This \
                         port speaks HTTPS: use https:// in the endpoint.</Message></Error>";
     let answer = format!(
         "HTTP/1.1 400 Bad Request\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{BODY}",
         BODY.len()
     );
+    let mut stream = Linger::new(stream);
     stream.write_all(answer.as_bytes()).await?;
-    stream.shutdown().await?;
-    // What was not read when a socket closes makes the kernel take the answer back.
-    tokio::io::copy(&mut stream.take(PLAIN_BYTES_MAX), &mut tokio::io::sink()).await?;
-    Ok(())
+    stream.shutdown().await
 }

@@ -8,14 +8,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::linger::{Linger, Unread};
 use super::write_idle::WriteIdle;
+
+/// A TCP connection under watch. TLS lies above: what it has buffered waits for the peer too.
+pub(super) type Watched = WriteIdle<Linger<TcpStream>>;
 
 /// What HTTP is spoken over.
 pub(super) enum Wire {
     /// HTTP.
-    Plain(WriteIdle<TcpStream>),
-    /// HTTPS. The watch over idle writes is below TLS: what TLS has buffered waits for the peer too.
-    Tls(Box<TlsStream<WriteIdle<TcpStream>>>),
+    Plain(Watched),
+    /// HTTPS.
+    Tls(Box<TlsStream<Watched>>),
 }
 
 impl Wire {
@@ -23,6 +27,14 @@ impl Wire {
     pub(super) fn tls_version(&self) -> Option<&'static str> {
         let Self::Tls(stream) = self else { return None };
         stream.get_ref().1.protocol_version().and_then(|version| version.as_str())
+    }
+
+    /// Where bodies that were not read to their end are noted.
+    pub(super) fn unread(&self) -> Unread {
+        match self {
+            Self::Plain(stream) => stream.inner().unread(),
+            Self::Tls(stream) => stream.get_ref().0.inner().unread(),
+        }
     }
 }
 

@@ -21,6 +21,10 @@ impl<S> WriteIdle<S> {
         Self { inner, idle, timer: None }
     }
 
+    pub(super) fn inner(&self) -> &S {
+        &self.inner
+    }
+
     fn watch<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.timer = None;

@@ -4,8 +4,10 @@
 use http::{HeaderMap, HeaderValue};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
-use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+use s3s::dto::PostObjectInput;
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Result, s3_error};
 
+use super::post;
 use crate::http::audit::watch::Note;
 use crate::http::door::Allowance;
 
@@ -81,6 +83,10 @@ impl S3Access for RootAccess {
             None => Ok(()),
         }
     }
+
+    async fn post_object(&self, req: &mut S3Request<PostObjectInput>) -> S3Result<()> {
+        post::check(req)
+    }
 }
 
 fn slow_down(access_key: &str, seconds: u64) -> S3Error {
@@ -101,8 +107,12 @@ fn authorise(signer: Option<&str>, session_token: bool, expected_owner: Option<&
         // Permanent keys have no session: a token means that the client is confused about its keys.
         return Err(s3_error!(InvalidToken, "The root key has no session token; remove x-amz-security-token."));
     }
-    // Every bucket belongs to the root key.
-    if expected_owner.is_some_and(|owner| owner.as_bytes() != signer.as_bytes()) {
+    check_owner(signer, expected_owner.map(HeaderValue::as_bytes))
+}
+
+/// Every bucket belongs to the root key.
+pub(super) fn check_owner(signer: &str, expected: Option<&[u8]>) -> S3Result<()> {
+    if expected.is_some_and(|owner| owner != signer.as_bytes()) {
         return Err(s3_error!(AccessDenied, "The bucket's owner is not the expected one."));
     }
     Ok(())

@@ -76,7 +76,8 @@ pub(super) fn in_answer(key: &str) -> Option<String> {
     key.chars().all(in_xml).then(|| key.to_owned())
 }
 
-fn percent_encode(text: &str) -> String {
+/// As queries are encoded: a space is a plus.
+pub(super) fn percent_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -8,6 +8,7 @@
 //! | [`service`] | s3s with our configuration |
 //! | `operations` | which operations exist; everything else is 501 |
 //! | `objects`, `attributes`, `copy`, `part_copy`, `rename`, `multipart`, `buckets`, `listing` | one translation per operation |
+//! | `post` | browser uploads |
 //! | `probes`, `unset` | reads of configuration that a bucket does not have |
 //! | `versioning` | whether a bucket keeps versions |
 //! | `tagging` | tags of objects and buckets |
@@ -33,6 +34,7 @@ mod multipart;
 mod objects;
 mod operations;
 mod part_copy;
+mod post;
 mod probes;
 mod rename;
 pub mod service;
@@ -91,6 +93,14 @@ fn fail_as(id: Option<RequestId>, error: GatewayError) -> S3Error {
     let mut error = errors::to_s3(error, &text);
     error.set_request_id(text);
     error
+}
+
+/// A field of a form, for the fuzz target: tags that are taken mean the same as a header.
+pub(crate) fn fuzz_field(name: &str, value: &str) {
+    drop(post::check_field(name));
+    if let Ok(header) = post::tag_header(value) {
+        assert!(tagging::header(Some(&header)).is_ok());
+    }
 }
 
 /// Values of headers and queries, for the fuzz target: what is taken means the same when written back.

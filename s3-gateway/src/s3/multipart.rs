@@ -1,6 +1,6 @@
 //! CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload.
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
     CompletedPart, CreateMultipartUploadInput, CreateMultipartUploadOutput, ETag, UploadPartInput, UploadPartOutput,
@@ -16,8 +16,10 @@ use super::listing::in_answer;
 use super::lock::lock_headers;
 use super::objects::checksum_type;
 use super::unsupported::{refuse_sse_customer, refuse_unsupported};
-use super::{S3Edge, body, conditions, fail, origin, tagging};
+use super::{S3Edge, body, conditions, fail, fail_as, origin, tagging};
 use crate::api::{CompleteRequest, CreateUploadRequest, ListedPart, PartRequest, UploadRef};
+use crate::http::audit::watch::Note;
+use crate::http::request_id::RequestId;
 
 /// An upload id from a client; anything that we did not make names no upload.
 pub(super) fn upload_ref(bucket: &str, key: &str, upload: &str) -> S3Result<UploadRef> {
@@ -150,15 +152,50 @@ pub(super) async fn complete(
         )?,
         origin: origin(edge, &req),
     };
-    let committed = crate::complete::complete_upload(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
+    let id = req.extensions.get::<RequestId>().copied();
+    let mut work = Box::pin(finish(edge.clone(), request, id));
+    let early = tokio::time::timeout(edge.gateway.config.complete_quiet, &mut work).await;
+    match early {
+        Ok(finished) => finished,
+        // From here on the answer has begun: whitespace keeps the client waiting, and an outcome can only be told
+        // in the body.
+        Err(_) => {
+            let note = req.extensions.get::<Note>().cloned();
+            let future = async move {
+                let finished = work.await;
+                if let Some(note) = note {
+                    tell_late(&note, &finished);
+                }
+                finished.map(|response| response.output)
+            };
+            Ok(S3Response::new(CompleteMultipartUploadOutput { future: Some(Box::pin(future)), ..Default::default() }))
+        }
+    }
+}
+
+fn tell_late(note: &Note, finished: &S3Result<S3Response<CompleteMultipartUploadOutput>>) {
+    match finished {
+        Ok(response) => note.late(&response.headers, response.output.version_id.clone(), None),
+        Err(error) => note.late(&HeaderMap::new(), None, Some(error.code().as_str().to_owned())),
+    }
+}
+
+/// Completes the upload and makes the answer.
+async fn finish(
+    edge: S3Edge,
+    request: CompleteRequest,
+    id: Option<RequestId>,
+) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+    let (bucket, key) = (request.upload.bucket.clone(), request.upload.key.clone());
+    let committed = crate::complete::complete_upload(&edge.gateway, request).await.map_err(|e| fail_as(id, e))?;
     let attributes = &committed.attributes;
     let mut output = CompleteMultipartUploadOutput {
-        bucket: Some(req.input.bucket.clone()),
-        key: in_answer(&req.input.key),
-        location: in_answer(&format!("/{}/{}", req.input.bucket, req.input.key)),
+        key: in_answer(&key),
+        location: in_answer(&format!("/{bucket}/{key}")),
         e_tag: Some(ETag::Strong(attributes.etag.to_string())),
-        version_id: edge.version_id(&req.input.bucket, (&committed).into()).await,
+        version_id: edge.version_id(&bucket, (&committed).into()).await,
         checksum_type: attributes.checksums.first().map(|c| checksum_type(c.kind)),
+        bucket: Some(bucket),
         ..CompleteMultipartUploadOutput::default()
     };
     set_checksums!(output, &attributes.checksums, attributes.part_lens.len());

@@ -13,8 +13,9 @@ use stele_types::limits::LIST_PAGE_MAX;
 use stele_types::object::{ChecksumAlgorithm, ChecksumType, Version};
 
 use super::checksums::{body_request, checksum_fields, declared, set_checksums};
-use super::headers::{committed_evidence, evidence, give_back_headers, stored_headers, timestamp};
+use super::headers::{committed_evidence, evidence, give_back_headers, log_entry, stored_headers, timestamp};
 use super::lock::{bypasses, give_back_lock, lock_headers, require_digest};
+use super::post::Form;
 use super::unsupported::{refuse, refuse_sse_customer, refuse_unsupported};
 use super::{S3Edge, audited, body, conditions, fail, fail_as, origin, tagging};
 use crate::api::{
@@ -78,9 +79,12 @@ pub(super) async fn put(edge: &S3Edge, mut req: S3Request<PutObjectInput>) -> S3
     if !attributes.checksums.is_empty() {
         output.checksum_type = Some(checksum_type(ChecksumType::FullObject));
     }
-    let mut response = S3Response::new(output);
-    committed_evidence(&mut response.headers, &committed);
-    Ok(response)
+    let mut headers = HeaderMap::new();
+    if let Some(form) = req.extensions.get::<Form>() {
+        form.tell(&mut headers, &output);
+    }
+    committed_evidence(&mut headers, &committed);
+    Ok(S3Response::with_headers(output, headers))
 }
 
 pub(super) fn checksum_type(kind: ChecksumType) -> s3s::dto::ChecksumType {
@@ -142,10 +146,15 @@ macro_rules! describe {
             $output.parts_count = i32::try_from(version.attributes.part_lens.len()).ok();
         }
         let wants = $input.checksum_mode.as_ref().is_some_and(|m| m.as_str().eq_ignore_ascii_case("ENABLED"));
-        // A client compares a returned checksum with the bytes it gets, so it belongs to whole objects.
-        if wants && !$reply.range.partial {
+        // A client compares a returned checksum with the bytes it gets, so it belongs to whole objects or parts.
+        let part = $input.part_number.and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
+        let of_part = part.and_then(|index| version.attributes.part_checksum(index));
+        if wants && (!$reply.range.partial || of_part.is_some()) {
             let parts = version.attributes.part_lens.len();
-            set_checksums!($output, &version.attributes.checksums, parts);
+            match &of_part {
+                Some(checksum) => set_checksums!($output, [checksum], parts),
+                None => set_checksums!($output, &version.attributes.checksums, parts),
+            }
             $output.checksum_type = version.attributes.checksums.first().map(|c| checksum_type(c.kind));
         }
         override_headers!($output, $input);
@@ -268,6 +277,9 @@ pub(super) async fn delete(
         ..DeleteObjectOutput::default()
     });
     response.status = Some(StatusCode::NO_CONTENT);
+    if let Some(log_index) = deleted.log_index {
+        log_entry(&mut response.headers, log_index);
+    }
     Ok(response)
 }
 
@@ -307,7 +319,7 @@ pub(super) async fn delete_many(
     for (object, outcome) in objects.iter().zip(outcomes) {
         let version_id = object.version_id.clone().filter(|id| !id.is_empty());
         let outcome = outcome.map_err(|error| delete_error(&object.key, version_id.clone(), error, id));
-        audited::tell(note, object, outcome.as_ref().err());
+        audited::tell(note, object, &outcome);
         match outcome {
             Ok(_) if quiet => {}
             Ok(deleted) => output.deleted.get_or_insert_default().push(DeletedObject {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
+use stele_types::limits::PUT_BODY_BYTES_MAX;
 
 use super::S3Edge;
 use super::auth::{RootAccess, RootKeys};
@@ -16,6 +17,8 @@ use crate::http::target::Hosts;
 #[derive(Clone)]
 pub struct Endpoint {
     pub(crate) service: S3Service,
+    /// For forms. It knows no other signature, as it takes older ones.
+    pub(crate) forms: S3Service,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) hosts: Arc<Hosts>,
 }
@@ -27,7 +30,7 @@ impl std::fmt::Debug for Endpoint {
 }
 
 /// Builds the S3 service over a running gateway.
-pub fn build(gateway: Arc<Gateway>, keys: RootKeys, region: &str, hosts: Hosts) -> Endpoint {
+pub fn build(gateway: Arc<Gateway>, keys: &RootKeys, region: &str, hosts: Hosts) -> Endpoint {
     let mut config = S3Config::default();
     config.xml_max_body_size = DOCUMENT_BYTES_MAX;
     // The flows bound bodies themselves (PUT_BODY_BYTES_MAX) and answer EntityTooLarge.
@@ -39,13 +42,26 @@ pub fn build(gateway: Arc<Gateway>, keys: RootKeys, region: &str, hosts: Hosts) 
     config.aws_chunked_stream_max_chunk_size = 16 * 1024 * 1024;
     config.normalize_forward_slash_path = false;
     config.enable_sig_v2 = false;
-    let mut builder = S3ServiceBuilder::new(S3Edge { gateway: Arc::clone(&gateway), region: Arc::from(region) });
-    builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
-    builder.set_auth(keys);
-    builder.set_access(RootAccess);
-    // Without domains s3s knows no virtual hosts, and says so to clients that try.
-    if !hosts.is_empty() {
-        builder.set_host(hosts.clone());
-    }
-    Endpoint { service: builder.build(), gateway, hosts: Arc::new(hosts) }
+    config.post_object_max_file_size = PUT_BODY_BYTES_MAX;
+    config.allow_post_signature = false;
+    let mut forms = config.clone();
+    forms.allow_post_signature = true;
+    forms.allow_presigned_url = false;
+    // A form is signed when its page is made and sent when somebody is done with it: the policy says until when.
+    // A signing key holds for seven days.
+    forms.presigned_url_max_skew_time_secs = 7 * 24 * 3600;
+    let edge = S3Edge { gateway: Arc::clone(&gateway), region: Arc::from(region) };
+    let service = |config: S3Config| {
+        let mut builder = S3ServiceBuilder::new(edge.clone());
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+        builder.set_auth(keys.clone());
+        builder.set_access(RootAccess);
+        // Without domains s3s knows no virtual hosts, and says so to clients that try.
+        if !hosts.is_empty() {
+            builder.set_host(hosts.clone());
+        }
+        builder.build()
+    };
+    let (service, forms) = (service(config), service(forms));
+    Endpoint { service, forms, gateway, hosts: Arc::new(hosts) }
 }

@@ -12,6 +12,7 @@ use stele_rpc::meta::{BucketChange, Changed};
 use stele_types::limits::{BUCKET_TAGS_MAX, OBJECT_TAGS_MAX};
 use stele_types::object::{TagError, Tags};
 
+use super::listing::percent_encode;
 use super::objects::version_selector;
 use super::{S3Edge, fail, origin};
 use crate::api::{GetRequest, VersionRef};
@@ -94,6 +95,14 @@ fn from_document(set: Vec<Tag>, max: usize) -> S3Result<Tags> {
         tags.push((key, value));
     }
     Tags::new(tags, max).map_err(invalid)
+}
+
+/// Tags of a document as the header `x-amz-tagging` has them.
+pub(super) fn as_header(set: Vec<Tag>) -> S3Result<String> {
+    let tags = from_document(set, OBJECT_TAGS_MAX)?;
+    let pairs: Vec<String> =
+        tags.iter().map(|(key, value)| format!("{}={}", percent_encode(key), percent_encode(value))).collect();
+    Ok(pairs.join("&"))
 }
 
 fn to_document(tags: &Tags) -> Vec<Tag> {

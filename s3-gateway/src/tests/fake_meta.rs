@@ -44,6 +44,7 @@ struct State {
 #[derive(Default, Clone)]
 pub(super) struct FakeMeta {
     state: Arc<Mutex<State>>,
+    gate: Arc<tokio::sync::RwLock<()>>,
 }
 
 fn err<T>(code: Code) -> Result<T, RpcError> {
@@ -55,6 +56,11 @@ impl FakeMeta {
         let fake = Self::default();
         fake.state.lock().unwrap().map = map;
         fake
+    }
+
+    /// Requests wait until the guard is dropped.
+    pub(super) async fn hold(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.gate).write_owned().await
     }
 
     /// The next `n` commands apply, and their replies get lost.
@@ -466,6 +472,7 @@ impl Service for FakeMeta {
     async fn serve(&self, _from: NodeId, request: Request) -> Result<Response, RpcError> {
         // A real one waits for its log.
         tokio::task::yield_now().await;
+        let _open = self.gate.read().await;
         let mut state = self.state.lock().unwrap();
         if state.unreachable {
             return err(Code::Unreachable);

@@ -58,6 +58,13 @@ pub(crate) fn clock() -> Arc<dyn Clock> {
     Arc::new(TokioClock(tokio::time::Instant::now()))
 }
 
+impl Cluster {
+    /// Requests to the metadata service wait until the guard is dropped.
+    pub(crate) async fn hold_metadata(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        self.meta.hold().await
+    }
+}
+
 #[derive(Debug)]
 struct SeededRng(AtomicU64);
 
@@ -155,7 +162,14 @@ async fn start_gateway(network: &Arc<MemoryNetwork>, config: GatewayConfig, node
 }
 
 pub(crate) async fn cluster() -> Cluster {
-    cluster_with(small_config(), "rs-4-2", 6).await
+    cluster_of(|_| {}).await
+}
+
+/// With other settings than usual.
+pub(crate) async fn cluster_of(change: impl FnOnce(&mut GatewayConfig)) -> Cluster {
+    let mut config = small_config();
+    change(&mut config);
+    cluster_with(config, "rs-4-2", 6).await
 }
 
 /// A body that arrives in pieces of `piece` bytes.

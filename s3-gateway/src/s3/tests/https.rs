@@ -65,13 +65,15 @@ async fn shake(edge: &Edge, trusted: &LocalCertificate, alpn: &[u8]) -> std::io:
 }
 
 /// An HTTP/2 connection over any stream.
-async fn http2(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> http2::SendRequest<Full<Bytes>> {
+pub(super) async fn http2(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> http2::SendRequest<Full<Bytes>> {
     let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     sender
 }
 
-async fn ask_http2(sender: &mut http2::SendRequest<Full<Bytes>>, edge: &Edge, ask: Ask) -> Answer {
+pub(super) async fn ask_http2(sender: &mut http2::SendRequest<Full<Bytes>>, edge: &Edge, ask: Ask) -> Answer {
     let host = edge.addr.to_string();
     let mut request = Request::builder().method(ask.method).uri(format!("https://{host}{}", ask.target()));
     for (name, value) in ask.signed_for(&host) {

@@ -3,8 +3,10 @@
 
 mod catalogue;
 mod client;
+mod complete;
 mod cors;
 mod door;
+mod ends;
 mod expect;
 mod https;
 
@@ -24,7 +26,7 @@ use client::{ACCESS, Ask, SECRET};
 
 struct Edge {
     addr: SocketAddr,
-    _cluster: Cluster,
+    cluster: Cluster,
     _stop: watch::Sender<bool>,
 }
 
@@ -34,8 +36,11 @@ async fn edge() -> Edge {
 
 /// With the bucket `box`, unless the port speaks HTTPS.
 async fn edge_with(config: HttpConfig) -> Edge {
-    let cluster = cluster().await;
-    let keys = RootKeys::new(ACCESS, SECRET).unwrap();
+    edge_over(cluster().await, config).await
+}
+
+async fn edge_over(cluster: Cluster, config: HttpConfig) -> Edge {
+    let keys = &RootKeys::new(ACCESS, SECRET).unwrap();
     let service = service::build(Arc::clone(&cluster.gw), keys, "us-east-1", Hosts::new(["s3.test"]).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -44,7 +49,7 @@ async fn edge_with(config: HttpConfig) -> Edge {
     if config.tls.is_none() {
         assert_eq!(Ask::new("PUT", "/box").send(addr).await.status, 200);
     }
-    Edge { addr, _cluster: cluster, _stop: stop }
+    Edge { addr, cluster, _stop: stop }
 }
 
 async fn keys(edge: &Edge) -> String {
