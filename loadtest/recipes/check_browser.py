@@ -67,9 +67,9 @@ def blocks(language, count):
     return found
 
 
-def signed_form(s3):
+def signed_form():
     """What the page's server would make."""
-    names = {"s3": s3}
+    names = {}
     exec(blocks("python", 1)[0], names)
     return names["form"]
 
@@ -126,7 +126,7 @@ def main():
             "secretAccessKey": os.environ["AWS_SECRET_ACCESS_KEY"],
         },
         "files": list(files()),
-        "form": signed_form(s3),
+        "form": signed_form(),
         "link": s3.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": SMALL}, ExpiresIn=600),
     }
 

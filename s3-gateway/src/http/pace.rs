@@ -2,6 +2,8 @@
 //! among the requests under way for ever.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,6 +33,16 @@ impl Pace {
     }
 }
 
+/// Whether anybody has asked for a body. With `Expect: 100-continue` that is when its client is told to send it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked(Arc<AtomicBool>);
+
+impl Asked {
+    pub(super) fn yet(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A request's body as it comes from the connection.
 #[derive(Debug)]
 pub(super) struct Paced<B: Body> {
@@ -39,6 +51,7 @@ pub(super) struct Paced<B: Body> {
     pace: Pace,
     waiting: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    asked: Asked,
     fault: Fault,
     unread: Unread,
 }
@@ -46,7 +59,12 @@ pub(super) struct Paced<B: Body> {
 impl<B: Body> Paced<B> {
     /// Allows pauses of this length.
     pub(super) fn new(inner: B, pause: Duration, unread: Unread) -> Self {
-        Self { inner, pause, pace: Pace::default(), waiting: None, timer: None, fault: Fault::default(), unread }
+        let (pace, asked, fault) = (Pace::default(), Asked::default(), Fault::default());
+        Self { inner, pause, pace, waiting: None, timer: None, asked, fault, unread }
+    }
+
+    pub(super) fn asked(&self) -> Asked {
+        self.asked.clone()
     }
 
     /// What goes wrong with this body is told there.
@@ -85,6 +103,7 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         let this = &mut *self;
+        this.asked.0.store(true, Ordering::Relaxed);
         let Poll::Ready(polled) = Pin::new(&mut this.inner).poll_frame(cx) else {
             return this.poll_patience(cx).map(|broken| Some(Err(broken)));
         };

@@ -223,8 +223,10 @@ async fn respond(
     endpoint: Endpoint,
 ) -> Response<Body> {
     let head = request.method() == http::Method::HEAD;
-    let closing = expects_in_vain(&request);
-    let fault = request.body().fault();
+    let (fault, asked, expects) = (request.body().fault(), request.body().asked(), expects(&request));
+    // A client that waits for 100 Continue and gets a final answer may send its body or not, and nobody could tell
+    // that body from the next request: botocore keeps it back and goes on. So the connection ends, and says so.
+    let closing = || expects && !asked.yet();
     let (method, uri, version) = (request.method(), request.uri(), request.version());
     let bucket = || endpoint.hosts.bucket(uri, request.headers(), version);
     let cross_origin = CrossOrigin::of(method, request.headers(), bucket);
@@ -232,7 +234,7 @@ async fn respond(
         let answer = cors::preflight(&endpoint.gateway, request.headers(), bucket()).await;
         let mut answer = answer.map_or_else(|refusal| refuse(&refusal, id, head), empty);
         answer.headers_mut().insert(http::header::VARY, cors::depends());
-        return finish(answer, id, closing);
+        return finish(answer, id, closing());
     }
     let admitted = refusal.map_or_else(|| admit(request, &endpoint), Err);
     let mut response = match admitted {
@@ -253,7 +255,7 @@ async fn respond(
     if let Some(cross_origin) = cross_origin {
         cross_origin.decorate(&endpoint.gateway, response.headers_mut()).await;
     }
-    finish(response, id, closing)
+    finish(response, id, closing())
 }
 
 /// What s3s answers otherwise than S3.
@@ -284,12 +286,9 @@ fn finish(mut response: Response<Body>, id: RequestId, closing: bool) -> Respons
     response
 }
 
-/// A request without a body that waits for 100 Continue gets the final answer at once, which RFC
-/// 9110 allows. botocore then misreads the next answer on the same connection and waits for its
-/// timeout of 60 s, so the connection ends here.
-fn expects_in_vain<B: http_body::Body>(request: &Request<B>) -> bool {
-    let http1 = request.version() <= http::Version::HTTP_11;
-    http1 && request.headers().contains_key(http::header::EXPECT) && request.body().is_end_stream()
+/// A request that waits for 100 Continue.
+fn expects<B>(request: &Request<B>) -> bool {
+    request.version() <= http::Version::HTTP_11 && request.headers().contains_key(http::header::EXPECT)
 }
 
 /// s3s' own errors carry no request id in their body; people copy the body, not the headers.

@@ -329,7 +329,7 @@ fn a_version_whose_row_is_damaged_is_not_removed() {
     let at = good.windows(10).position(|window| window == b"Governance").unwrap();
     unknown_mode[at] = b'X';
     // An array that claims to end before the lock.
-    assert_eq!(good[..3], [0xdc, 0, 16]);
+    assert_eq!(good[..3], [0xdc, 0, 17]);
     let mut shortened = good.clone();
     shortened[2] = 15;
     for damaged in [unknown_mode, shortened, good[..good.len() - 1].to_vec(), Vec::new()] {

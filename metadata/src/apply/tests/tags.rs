@@ -103,14 +103,14 @@ fn tags_of_a_bucket() {
     assert_eq!(code(m.run(configure(Tags::new(many, 60).unwrap()))), Code::Malformed);
 }
 
-/// Rows of earlier versions end before tags and lock.
+/// Rows of earlier versions end before tags, lock and checksums of parts.
 #[test]
 fn rows_of_earlier_versions_are_read() {
     let row = crate::rows::tests::small_version();
     let mut bytes = crate::rows::encode(&row);
-    assert_eq!(bytes[..3], [0xdc, 0, 16], "16 fields");
-    let cut = bytes.split_off(bytes.len() - 4);
-    assert_eq!(cut, [0x80, 0x92, 0xc0, 0xc0], "no tags and no lock");
+    assert_eq!(bytes[..3], [0xdc, 0, 17], "17 fields");
+    let cut = bytes.split_off(bytes.len() - 6);
+    assert_eq!(cut, [0x80, 0x92, 0xc0, 0xc0, 0xc4, 0], "no tags, no lock and no checksums of parts");
     bytes.splice(..3, [0x9e]);
     assert_eq!(crate::rows::decode::<VersionRow>(&[], &bytes).unwrap(), row);
 }
