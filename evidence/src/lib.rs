@@ -8,12 +8,37 @@
 //! | [`record`] | [`record::Record`]: what happened to one version of one key |
 //! | [`tree`] | leaf, node and root hashes; [`tree::Edge`], the right edge that appends need |
 //! | [`tiles`] | C2SP tlog-tiles: which hashes stand in which tile, and hashes of subtrees from tiles |
+//! | [`tile_path`] | where tiles and entry bundles stand |
+//! | [`entry_bundle`] | entry bundles: the entries of a tile |
 //! | [`proof`] | inclusion and consistency proofs: generation from tiles, verification (RFC 9162) |
+//! | [`vkey`] | names, identifiers and texts of public keys |
+//! | [`keys`] | checking signatures; signers made from seeds |
+//! | [`note`] | C2SP signed-note: a text and its signatures |
+//! | [`checkpoint`] | C2SP tlog-checkpoint: origin, size, root |
+//! | [`cosignature`] | C2SP tlog-cosignature: what logs and witnesses sign |
+//! | [`policy`] | C2SP tlog-policy: which logs and witnesses are trusted |
+//! | [`tlog_proof`] | C2SP tlog-proof: one entry's path to a signed checkpoint |
+//! | [`witness`] | C2SP tlog-witness: requests for cosignatures, and the decision on them |
 #![deny(missing_docs)]
 
 pub mod cbor;
+pub mod checkpoint;
+pub mod cosignature;
+pub mod entry_bundle;
 pub mod fuzzing;
+#[cfg(test)]
+mod golden;
+pub mod keys;
+mod lines;
+pub mod note;
+#[cfg(test)]
+mod oracles;
+pub mod policy;
 pub mod proof;
 pub mod record;
+pub mod tile_path;
 pub mod tiles;
+pub mod tlog_proof;
 pub mod tree;
+pub mod vkey;
+pub mod witness;

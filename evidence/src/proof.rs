@@ -130,8 +130,9 @@ pub fn verify_consistency(old: Head, new: Head, proof: &[Hash]) -> Result<(), Pr
         return Err(ProofError::OutOfRange);
     }
     if old.size == new.size || old.size == 0 {
-        let expected = if old.size == 0 { empty_root() } else { new.root };
-        let same = old.root == expected;
+        // Every tree extends the empty one, but a root of no leaves is not up to the log.
+        let rooted = |head: Head| head.size != 0 || head.root == empty_root();
+        let same = rooted(old) && rooted(new) && (old.size == 0 || old.root == new.root);
         return match (proof.is_empty(), same) {
             (false, _) => Err(ProofError::WrongLength),
             (true, false) => Err(ProofError::Mismatch),
@@ -242,5 +243,8 @@ mod tests {
             }
         }
         assert_eq!(verify_consistency(head(3), head(2), &[]), Err(ProofError::OutOfRange));
+        let rootless = Head { size: 0, root: [9; 32] };
+        assert_eq!(verify_consistency(head(0), rootless, &[]), Err(ProofError::Mismatch));
+        assert_eq!(verify_consistency(rootless, rootless, &[]), Err(ProofError::Mismatch));
     }
 }

@@ -2,6 +2,7 @@
 //! [(256n + i) * 256^l, (256n + i + 1) * 256^l). From tiles, the hash of any range that the tree
 //! knows as a subtree, or of any prefix, can be computed. Layout: docs/formats/tiles.md.
 
+use crate::tile_path::TilePath;
 use crate::tree::{Hash, node_hash};
 
 /// Hashes in a full tile.
@@ -104,17 +105,9 @@ pub fn range_root<S: TileSource>(source: &S, start: u64, end: u64) -> Result<Has
     Ok(parts.fold(last, |right, left| node_hash(left, &right)))
 }
 
-/// `<N>` of a tile's path: groups of three digits, all but the last prefixed with `x`.
+/// Path of a tile; a [`TilePath`] names entry bundles as well and reads paths.
 pub fn tile_path(level: u8, index: u64, width: usize) -> String {
-    let mut groups = vec![format!("{:03}", index % 1000)];
-    let mut rest = index / 1000;
-    while rest > 0 {
-        groups.push(format!("x{:03}", rest % 1000));
-        rest /= 1000;
-    }
-    groups.reverse();
-    let partial = if width < TILE_WIDTH { format!(".p/{width}") } else { String::new() };
-    format!("tile/{level}/{}{partial}", groups.join("/"))
+    TilePath { level: Some(level), index, width }.to_string()
 }
 
 /// The tiles that appends fill: what to store when leaves come one at a time. Used by the state
