@@ -9,6 +9,7 @@
 //! | 01 | `03` | [`crate::rows::RootRow`]: epochs, allocators |
 //! | 01 | `04` | [`crate::rows::DataRow`]: commit sequence, counters, right edge of the log |
 //! | 01 | `05` | cluster map |
+//! | 01 | `06` | [`crate::rows::CheckpointRow`]: newest checkpoint of the log, and the note that signs it |
 //! | 10 | bucket name | bucket id |
 //! | 11 | bucket id | bucket row |
 //! | 12 | lease | lease row |
@@ -95,6 +96,9 @@ pub const ROOT: [u8; 2] = [Tag::Single as u8, 3];
 pub const DATA: [u8; 2] = [Tag::Single as u8, 4];
 /// Cluster map.
 pub const MAP: [u8; 2] = [Tag::Single as u8, 5];
+
+/// Newest checkpoint of the log.
+pub const CHECKPOINT: [u8; 2] = [Tag::Single as u8, 6];
 
 /// Key of a join token.
 pub fn join_token(id: &[u8; 16]) -> Vec<u8> {

@@ -6,7 +6,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use stele_rpc::error::RpcError;
-use stele_rpc::meta::{ListedKey, MetaReply};
+use stele_rpc::meta::{Checkpoint, ListedKey, MetaReply, TreeHead};
 use stele_types::ids::{
     BodyHash, BucketId, CommandSequence, CommitSeq, Epoch, LeaseId, LogIndex, NodeId, ObjectRoot, OwnerId, UploadId,
     VersionId,
@@ -276,6 +276,37 @@ pub struct RecordRow {
     pub record: bytes::Bytes,
     /// Salt; removed when a record is shredded.
     pub salt: Option<stele_types::ids::Salt>,
+}
+
+/// Newest checkpoint of the evidence log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CheckpointRow {
+    /// Entries.
+    pub size: u64,
+    /// Root.
+    pub root: HashRow,
+    /// Commit time.
+    pub time: UnixMillis,
+    /// Newest signed note.
+    pub published: Option<PublishedRow>,
+}
+
+/// A signed note.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PublishedRow {
+    /// Entries.
+    pub size: u64,
+    /// Root.
+    pub root: HashRow,
+    /// Exact bytes.
+    pub note: bytes::Bytes,
+}
+
+impl CheckpointRow {
+    /// What the row says.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { head: TreeHead { size: self.size, root: self.root.0 }, time: self.time }
+    }
 }
 
 /// Position of a lease's command, for the reply cache.

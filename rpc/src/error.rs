@@ -67,6 +67,8 @@ pub enum Code {
     StaleVersion = 37,
     /// A client's token came with another request than before.
     TokenReused = 38,
+    /// A newer checkpoint of the log exists than the caller knows.
+    StaleCheckpoint = 39,
     /// The drive has no such pack (or generation, or shard).
     NoSuchPack = 50,
     /// The drive is not served by this node.
@@ -99,6 +101,7 @@ impl Code {
             Self::BucketAlreadyOwned | Self::BucketExists | Self::BucketNotEmpty | Self::BucketState => Kind::Conflict,
             Self::PreconditionFailed | Self::PreconditionNoKey | Self::SweepRefused => Kind::Precondition,
             Self::Fenced | Self::NoLease | Self::StaleConfig | Self::StaleRange | Self::StalePg => Kind::Stale,
+            Self::StaleCheckpoint => Kind::Stale,
             Self::Forgotten | Self::StaleUpload | Self::StaleVersion => Kind::Conflict,
             Self::DriveFull | Self::Busy => Kind::Full,
             Self::ShardCorrupt => Kind::Corrupt,

@@ -1,12 +1,17 @@
 //! Requests to the metadata service: linearizable reads, and commands that go through raft.
 
 mod changes;
+mod log;
 mod moves;
 mod nodes;
 mod status;
 mod writes;
 
 pub use changes::{ChangeVersion, Changed, NewRetention, VersionChange};
+pub use log::{
+    Checkpoint, LOG_ENTRIES_MAX, LogCommand, LogHead, LogRead, LogRecord, LogReply, NOTE_BYTES_MAX, SignedNote,
+    TreeHead,
+};
 pub use moves::{AppendVersion, Expected, RenameKey, RenameToken};
 pub use nodes::{Heartbeat, Liveness, NewNode, TokenRow};
 pub use status::MetaStatus;
@@ -225,6 +230,8 @@ pub enum MetaRequest {
     JoinTokens,
     /// Where metadata nodes are, as far as the asked one knows: it may be behind. Every one of them answers.
     Peers,
+    /// The evidence log.
+    Log(LogRead),
 }
 
 /// A command with what makes a retry harmless.
@@ -433,6 +440,8 @@ pub enum Command {
     AppendVersion(Box<AppendVersion>),
     /// Move the current version of a key to another key, in a bucket that keeps no versions.
     RenameKey(Box<RenameKey>),
+    /// Close a size of the evidence log.
+    Log(LogCommand),
 }
 
 /// A lease as granted or renewed.
@@ -521,4 +530,6 @@ pub enum MetaReply {
     Peers(Vec<(NodeId, Vec<String>)>),
     /// To commands that change a version in place.
     Changed(Changed),
+    /// To `Log` and to commands of the log.
+    Log(LogReply),
 }

@@ -384,6 +384,7 @@ impl GatewayError {
             | Code::DriveFailed
             | Code::ShardCorrupt
             | Code::SweepRefused
+            | Code::StaleCheckpoint
             | Code::Forbidden => Self::Internal { what: format!("metadata service: {error}") },
         }
     }

@@ -1,6 +1,6 @@
 //! Short names of messages, for the trace.
 
-use stele_rpc::meta::{Command, MetaReply, MetaRequest};
+use stele_rpc::meta::{Command, LogCommand, MetaReply, MetaRequest};
 use stele_rpc::storage::{StorageReply, StorageRequest};
 use stele_rpc::transport::{Message, Reply};
 
@@ -31,6 +31,7 @@ fn meta_name(request: &MetaRequest) -> &'static str {
         MetaRequest::Liveness => "Liveness",
         MetaRequest::Peers => "Peers",
         MetaRequest::JoinTokens => "JoinTokens",
+        MetaRequest::Log(_) => "Log",
         MetaRequest::Command(envelope) => command_name(&envelope.command),
     }
 }
@@ -63,6 +64,8 @@ fn command_name(command: &Command) -> &'static str {
         Command::ChangeVersion(_) => "ChangeVersion",
         Command::AppendVersion(_) => "AppendVersion",
         Command::RenameKey(_) => "RenameKey",
+        Command::Log(LogCommand::CommitCheckpoint { .. }) => "CommitCheckpoint",
+        Command::Log(LogCommand::PublishNote(_)) => "PublishNote",
     }
 }
 

@@ -28,6 +28,9 @@ pub struct ApplyOptions {
     /// Sabotage: remove versions whatever their retention and legal hold say.
     #[cfg(feature = "sabotage")]
     pub locked_versions_removed: bool,
+    /// Sabotage: commit whatever root is proposed for a size, again and again.
+    #[cfg(feature = "sabotage")]
+    pub checkpoints_unchecked: bool,
 }
 
 impl ApplyOptions {
@@ -41,6 +44,13 @@ impl ApplyOptions {
     pub(crate) fn removes_locked(self) -> bool {
         #[cfg(feature = "sabotage")]
         return self.locked_versions_removed;
+        #[cfg(not(feature = "sabotage"))]
+        false
+    }
+
+    pub(crate) fn commits_any_checkpoint(self) -> bool {
+        #[cfg(feature = "sabotage")]
+        return self.checkpoints_unchecked;
         #[cfg(not(feature = "sabotage"))]
         false
     }

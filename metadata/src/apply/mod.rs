@@ -15,7 +15,7 @@ pub(crate) use batch::edge_of;
 pub use batch::{ApplyOptions, Batch, TileRows};
 
 use stele_rpc::error::{Code, RpcError};
-use stele_rpc::meta::{Command, CommandEnvelope, MetaReply, Origin};
+use stele_rpc::meta::{Command, CommandEnvelope, LogCommand, MetaReply, Origin};
 use stele_types::seam::UnixMillis;
 
 use crate::kv::KvError;
@@ -128,6 +128,10 @@ impl Batch<'_> {
             Command::ChangeVersion(change) => self.change_version(cx, change),
             Command::AppendVersion(append) => self.append_version(cx, append),
             Command::RenameKey(rename) => self.rename_key(cx, rename),
+            Command::Log(LogCommand::CommitCheckpoint { previous, next }) => {
+                self.commit_checkpoint(cx, *previous, *next)
+            }
+            Command::Log(LogCommand::PublishNote(signed)) => self.publish_note(signed),
         }
     }
 }
@@ -149,7 +153,8 @@ fn needs_lease(command: &Command) -> bool {
         | Command::Fence { .. }
         | Command::CreateBucket { .. }
         | Command::ConfigureBucket { .. }
-        | Command::DeleteBucket { .. } => false,
+        | Command::DeleteBucket { .. }
+        | Command::Log(_) => false,
         Command::StageReferences { .. }
         | Command::PutVersion(_)
         | Command::Delete { .. }

@@ -48,11 +48,13 @@ fn commands(role: Role, command: &Command) -> bool {
             | Command::PlanPlacement { .. }
     );
     let registers = matches!(command, Command::RegisterNode { .. });
+    let closes = matches!(command, Command::Log(_));
     match role {
-        Role::Admin | Role::Metadata => true,
+        Role::Admin => !closes,
+        Role::Metadata => true,
         Role::StorageNode => registers || matches!(command, Command::SetDriveState { .. }),
-        Role::S3Gateway => !operator && !matches!(command, Command::SetDriveState { .. }),
-        Role::Anchor => registers,
+        Role::S3Gateway => !operator && !closes && !matches!(command, Command::SetDriveState { .. }),
+        Role::Anchor => registers || closes,
     }
 }
 
@@ -64,7 +66,7 @@ pub fn standard() -> Authorizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meta::CommandEnvelope;
+    use crate::meta::{CommandEnvelope, LogCommand, TreeHead};
     use stele_types::ids::{CommandSequence, DriveId, NodeId};
     use stele_types::map::{DriveState, NodeState};
 
@@ -93,6 +95,9 @@ mod tests {
             allowed(&command(Command::CreateBucket { name: "b".into(), object_lock: false })),
             [Metadata, S3Gateway, Admin]
         );
+        let next = TreeHead { size: 1, root: [0; 32] };
+        let close = Command::Log(LogCommand::CommitCheckpoint { previous: None, next });
+        assert_eq!(allowed(&command(close)), [Metadata, Anchor]);
         assert_eq!(allowed(&Message::Meta(MetaRequest::Liveness)), Role::ALL);
         assert_eq!(allowed(&Message::Renew(bytes::Bytes::new())), [Metadata, StorageNode, S3Gateway, Anchor]);
         assert_eq!(allowed(&Message::Storage(StorageRequest::Drives)), [Metadata, StorageNode, S3Gateway, Admin]);

@@ -2,15 +2,18 @@
 //! retention or legal hold, appends exactly one entry, in the same apply. The record is built here from the row itself, so that row and leaf
 //! cannot disagree.
 
+use std::collections::BTreeMap;
+
 use stele_evidence::record::{Digest, Entry, Event, Record};
-use stele_evidence::tree::leaf_hash;
+use stele_evidence::tiles::{TileSource, range_root};
+use stele_evidence::tree::{Hash, empty_root, leaf_hash};
 use stele_types::ids::{LogIndex, Salt, VersionId};
 use stele_types::object::BucketRow;
 
-use crate::apply::{Batch, Context};
+use crate::apply::{Batch, Context, TileRows};
 use crate::keyspace;
-use crate::kv::KvResult;
-use crate::rows::{KeyRow, RecordRow, VersionRow};
+use crate::kv::{KvError, KvResult, KvTxn};
+use crate::rows::{KeyRow, RecordRow, VersionRow, corrupt};
 
 /// What is logged of one version.
 pub(crate) struct Logged<'a> {
@@ -33,6 +36,23 @@ fn digests(row: &VersionRow) -> Vec<Digest> {
         value: checksum.value.to_vec(),
     });
     std::iter::once(etag).chain(checksums).collect()
+}
+
+/// Tiles of a log that grows: the open ones are in memory.
+struct Tiles<'a> {
+    open: BTreeMap<(u8, u64), Vec<Hash>>,
+    full: TileRows<'a, dyn KvTxn + 'a>,
+}
+
+impl TileSource for Tiles<'_> {
+    type Error = KvError;
+
+    fn tile(&self, level: u8, index: u64) -> KvResult<Vec<Hash>> {
+        match self.open.get(&(level, index)) {
+            Some(hashes) => Ok(hashes.clone()),
+            None => self.full.tile(level, index),
+        }
+    }
 }
 
 impl Batch<'_> {
@@ -73,6 +93,17 @@ impl Batch<'_> {
         key_row.events += 1;
         key_row.last_entry = Some(index);
         Ok(index)
+    }
+
+    /// Root of the log's first `size` entries; `size` is not above its own.
+    pub(crate) fn log_root_at(&mut self, size: u64) -> KvResult<Hash> {
+        if size == 0 {
+            return Ok(empty_root());
+        }
+        let tail = self.log_tail()?;
+        let open = tail.tiles.open_tiles().map(|(level, index, hashes)| ((level, index), hashes.to_vec())).collect();
+        let tiles = Tiles { open, full: TileRows(&*self.rows) };
+        range_root(&tiles, 0, size).map_err(|error| corrupt(&keyspace::DATA, error.to_string()))
     }
 
     fn append_entry(&mut self, record: &[u8], salt: Salt) -> KvResult<LogIndex> {

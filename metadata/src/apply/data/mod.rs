@@ -2,6 +2,7 @@
 
 mod append;
 mod changes;
+mod checkpoint;
 mod delete;
 mod evidence_log;
 mod lock;

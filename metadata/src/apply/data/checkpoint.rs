@@ -1,0 +1,63 @@
+//! Checkpoints of the evidence log: sizes whose root the group stands by. They are committed by compare-and-swap,
+//! so that of two anchors only one goes on, and a root is never taken from the anchor's word.
+
+use stele_rpc::error::Code;
+use stele_rpc::meta::{Checkpoint, LogReply, MetaReply, NOTE_BYTES_MAX, SignedNote, TreeHead};
+
+use crate::apply::{Batch, Context, Outcome, refuse};
+use crate::keyspace::CHECKPOINT;
+use crate::kv::KvResult;
+use crate::rows::{CheckpointRow, HashRow, PublishedRow, load};
+
+impl Batch<'_> {
+    fn checkpoint_row(&self) -> KvResult<Option<CheckpointRow>> {
+        load(self.rows, &CHECKPOINT)
+    }
+
+    pub(crate) fn commit_checkpoint(
+        &mut self,
+        cx: Context<'_>,
+        previous: Option<TreeHead>,
+        next: TreeHead,
+    ) -> Outcome<MetaReply> {
+        let row = self.checkpoint_row()?;
+        let newest = row.as_ref().map(CheckpointRow::checkpoint);
+        let committed = |checkpoint: Checkpoint| Ok(MetaReply::Log(LogReply::Checkpoint(checkpoint)));
+        if let Some(newest) = newest.filter(|newest| newest.head == next) {
+            return committed(newest);
+        }
+        if !self.options.commits_any_checkpoint() && newest.map(|newest| newest.head) != previous {
+            let size = newest.map_or(0, |newest| newest.head.size);
+            return refuse(Code::StaleCheckpoint, format!("the newest checkpoint of the log has size {size}"));
+        }
+        let size = self.log_tail()?.edge.size();
+        if next.size > size || next.size <= newest.map_or(0, |newest| newest.head.size) {
+            let detail = format!("a checkpoint of size {} of a log of {size}: it must grow with the log", next.size);
+            return refuse(Code::Malformed, detail);
+        }
+        if !self.options.commits_any_checkpoint() && self.log_root_at(next.size)? != next.root {
+            return refuse(Code::Malformed, format!("the log has another root at size {}", next.size));
+        }
+        let row = CheckpointRow {
+            size: next.size,
+            root: HashRow(next.root),
+            time: cx.now,
+            published: row.and_then(|row| row.published),
+        };
+        self.put_row(&CHECKPOINT, &row)?;
+        committed(row.checkpoint())
+    }
+
+    pub(crate) fn publish_note(&mut self, signed: &SignedNote) -> Outcome<MetaReply> {
+        if signed.note.len() > NOTE_BYTES_MAX {
+            return refuse(Code::Malformed, format!("a note has at most {NOTE_BYTES_MAX} bytes"));
+        }
+        let Some(mut row) = self.checkpoint_row()?.filter(|row| row.checkpoint().head == signed.head) else {
+            return refuse(Code::StaleCheckpoint, format!("size {} is not the newest checkpoint", signed.head.size));
+        };
+        let (size, root) = (signed.head.size, HashRow(signed.head.root));
+        row.published = Some(PublishedRow { size, root, note: signed.note.clone() });
+        self.put_row(&CHECKPOINT, &row)?;
+        Ok(MetaReply::Done)
+    }
+}

@@ -1,0 +1,116 @@
+//! The evidence log as others read it, and the commands that close a size of it.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use stele_types::ids::{LogIndex, Salt};
+use stele_types::seam::UnixMillis;
+
+/// Most entries of one answer: those of a full tile.
+pub const LOG_ENTRIES_MAX: u32 = 256;
+/// Longest signed note, in bytes: a checkpoint with the signatures of its log and of dozens of witnesses.
+pub const NOTE_BYTES_MAX: usize = 256 * 1024;
+
+/// The tree of a log at one size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TreeHead {
+    /// Entries.
+    pub size: u64,
+    /// SHA-256 root, as RFC 6962 computes it.
+    pub root: [u8; 32],
+}
+
+/// A tree head that the metadata service stands by: it will never commit another root for this size, nor a
+/// smaller size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Size and root.
+    pub head: TreeHead,
+    /// Commit time.
+    pub time: UnixMillis,
+}
+
+/// A signed note and the tree head that it signs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SignedNote {
+    /// What it signs.
+    pub head: TreeHead,
+    /// Its exact bytes.
+    pub note: Bytes,
+}
+
+/// Where a log stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogHead {
+    /// The tree now. It grows with every write.
+    pub now: TreeHead,
+    /// Newest checkpoint.
+    pub checkpoint: Option<Checkpoint>,
+    /// Newest note that was published.
+    pub published: Option<SignedNote>,
+}
+
+/// Exact bytes of a record, and its salt unless it was erased.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// Deterministic CBOR.
+    pub record: Bytes,
+    /// 32 bytes.
+    pub salt: Option<Salt>,
+}
+
+/// A question about the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum LogRead {
+    /// Where it stands.
+    Head,
+    /// The hashes of a tile, as many as there are.
+    Tile {
+        /// Level.
+        level: u8,
+        /// Index on that level.
+        index: u64,
+    },
+    /// Entries in order: what the leaves are hashes of.
+    Entries {
+        /// First.
+        from: LogIndex,
+        /// At most this many, and at most [`LOG_ENTRIES_MAX`].
+        max: u32,
+    },
+    /// One record.
+    Record {
+        /// Its index.
+        index: LogIndex,
+    },
+}
+
+/// An answer about the log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum LogReply {
+    /// To `Head`.
+    Head(Box<LogHead>),
+    /// To `Tile`: 32 bytes each; empty if there is no such tile.
+    Tile(Bytes),
+    /// To `Entries`: 32 bytes each. One whose salt was erased ends the answer.
+    Entries(Bytes),
+    /// To `Record`: `None` if there is no such record.
+    Record(Option<LogRecord>),
+    /// To `CommitCheckpoint`.
+    Checkpoint(Checkpoint),
+}
+
+/// A step of the one that closes sizes of the log. Idempotent by nature.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum LogCommand {
+    /// Commit a checkpoint: refused with `StaleCheckpoint` unless `previous` is the newest one, and as malformed
+    /// unless `next` is larger and its root is the log's own.
+    CommitCheckpoint {
+        /// Newest checkpoint, as the caller knows it.
+        previous: Option<TreeHead>,
+        /// The new one.
+        next: TreeHead,
+    },
+    /// Keep the signed note of the newest checkpoint, instead of an earlier note. Refused with `StaleCheckpoint`
+    /// for any other.
+    PublishNote(SignedNote),
+}
