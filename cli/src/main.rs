@@ -5,11 +5,12 @@
 //! |---|---|
 //! | `stele dev` | a whole store in one process |
 //! | `stele cluster` | founding a cluster, letting nodes in, its state |
-//! | `stele metadata`, `stele storage-node`, `stele s3-gateway` | one process of a cluster |
+//! | `stele metadata`, `stele storage-node`, `stele s3-gateway`, `stele anchor` | one process of a cluster |
 //! | `stele status` | what a running store says of itself |
 //! | `stele config show` | the configuration in force |
 
 mod admin;
+mod anchor;
 mod cluster;
 mod config;
 mod dev;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use cluster::command::{ClusterCommand, GatewayArgs, Process, RoleArgs, StorageArgs};
+use cluster::command::{AnchorArgs, ClusterCommand, GatewayArgs, Process, RoleArgs, StorageArgs};
 use config::Flags;
 
 /// Buffers are made on one thread and freed on another all the time, where the C library's allocator
@@ -61,6 +62,8 @@ enum Command {
     StorageNode(StorageArgs),
     /// Run an S3 gateway of a cluster.
     S3Gateway(GatewayArgs),
+    /// Close and sign the evidence log of a cluster.
+    Anchor(AnchorArgs),
     /// Show what a running store says of itself. Exit code 0: all well, 1: problems, 2: not serving.
     Status(status_command::StatusArgs),
     /// Look at the configuration.
@@ -102,6 +105,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Metadata(args) => run_process(&runtime, Process::Metadata(args)),
         Command::StorageNode(args) => run_process(&runtime, Process::Storage(args)),
         Command::S3Gateway(args) => run_process(&runtime, Process::Gateway(args)),
+        Command::Anchor(args) => run_process(&runtime, Process::Anchor(args)),
         Command::Status(args) => runtime.block_on(status_command::run(args)),
         Command::Config { command: ConfigCommand::Show { flags } } => {
             let config = config::load(&flags, std::env::vars_os())?;

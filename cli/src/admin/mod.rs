@@ -6,7 +6,9 @@
 //! | `/health/ready` | 200 when requests are served, else 503; JSON with reasons |
 //! | `/metrics` | Prometheus text |
 //! | `/status` | JSON, what `stele status` prints |
+//! | `/log/...` | the evidence log ([`log`]) |
 
+mod log;
 pub(crate) mod metrics;
 pub(crate) mod status;
 pub(crate) mod view;
@@ -25,12 +27,14 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use log::Found;
 use metrics::Metrics;
 use view::View;
 
 /// Connections served at once; further ones wait.
 const CONNECTIONS_MAX: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const SERVED: &str = "served here: /health/live /health/ready /metrics /status /log/checkpoint /log/tile/\n";
 
 /// What the pages show. Served from the first moment; the view comes once everything is open.
 #[derive(Debug, Default)]
@@ -56,8 +60,26 @@ impl Pages {
             "/health/ready" => self.ready().await,
             "/metrics" => self.metrics().await,
             "/status" => self.status().await,
-            _ => text(StatusCode::NOT_FOUND, "served here: /health/live /health/ready /metrics /status\n".into()),
+            _ => match path.strip_prefix("/log/") {
+                Some(path) => self.log(path).await,
+                None => text(StatusCode::NOT_FOUND, SERVED.into()),
+            },
         }
+    }
+
+    async fn log(&self, path: &str) -> Response<Full<Bytes>> {
+        let Some(view) = self.view.get() else { return starting() };
+        let (body, kind, cached) = match log::find(&view.meta, path).await {
+            Ok(Found::Note(note)) => (note, "text/plain; charset=utf-8", "max-age=1"),
+            Ok(Found::Tile(tile)) => (tile, "application/octet-stream", "max-age=31536000, immutable"),
+            Ok(Found::Nothing(why)) => return text(StatusCode::NOT_FOUND, format!("{why}\n")),
+            Err(error) => return text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+        };
+        let mut response = Response::new(Full::new(body));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static(cached));
+        response
     }
 
     async fn ready(&self) -> Response<Full<Bytes>> {

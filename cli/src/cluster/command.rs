@@ -13,7 +13,7 @@ use stele_types::scheme::Scheme;
 use toml::Value;
 
 use super::operator::Operator;
-use super::{init, metadata, s3_gateway, storage_node};
+use super::{anchor, init, metadata, s3_gateway, storage_node};
 use crate::config::{Config, NodeFlags, PortFlags, Span, load_node};
 use crate::dev::data_dir::secret_from;
 use crate::real::{OsRng, RealClock};
@@ -70,6 +70,16 @@ pub(crate) struct GatewayArgs {
     port: PortFlags,
 }
 
+/// `stele anchor`.
+#[derive(Args)]
+pub(crate) struct AnchorArgs {
+    #[command(flatten)]
+    role: RoleArgs,
+    /// Go on where an anchor ended whose directory is gone for good. Its keys are lost: auditors need the new ones.
+    #[arg(long)]
+    adopt: bool,
+}
+
 /// `stele cluster`.
 #[derive(Subcommand)]
 pub(crate) enum ClusterCommand {
@@ -92,7 +102,7 @@ pub(crate) enum ClusterCommand {
     Token {
         #[command(flatten)]
         admin: AdminArgs,
-        /// What the node will be: metadata, storage-node or s3-gateway.
+        /// What the node will be: metadata, storage-node, s3-gateway or anchor.
         #[arg(long, value_name = "ROLE", value_parser = parse_role)]
         role: Role,
         /// How long it may be used.
@@ -148,8 +158,8 @@ pub(crate) struct AdminArgs {
 }
 
 fn parse_role(text: &str) -> Result<Role, String> {
-    let role = Role::parse(text).filter(|role| matches!(role, Role::Metadata | Role::StorageNode | Role::S3Gateway));
-    role.ok_or_else(|| "one of metadata, storage-node, s3-gateway".to_owned())
+    let role = Role::parse(text).filter(|role| *role != Role::Admin);
+    role.ok_or_else(|| "one of metadata, storage-node, s3-gateway, anchor".to_owned())
 }
 
 fn configuration(role: &RoleArgs, more: Vec<(&'static [&'static str], Value)>) -> anyhow::Result<Config> {
@@ -161,6 +171,7 @@ pub(crate) enum Process {
     Metadata(RoleArgs),
     Storage(StorageArgs),
     Gateway(GatewayArgs),
+    Anchor(AnchorArgs),
 }
 
 impl Process {
@@ -171,6 +182,10 @@ impl Process {
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
         match self {
             Self::Metadata(args) => configuration(args, Vec::new()),
+            Self::Anchor(args) => {
+                let adopt = args.adopt.then_some((&["anchor", "adopt"] as &[_], Value::from(true)));
+                configuration(&args.role, adopt.into_iter().collect())
+            }
             Self::Storage(args) => {
                 let text = |path: &PathBuf| path.to_str().map(Value::from).context("--drive is not UTF-8");
                 let drives = args.drives.iter().map(text).collect::<anyhow::Result<Vec<_>>>()?;
@@ -194,6 +209,7 @@ impl Process {
             Self::Metadata(args) => Box::pin(metadata::run(config, args.token()?, args.json)).await,
             Self::Storage(args) => Box::pin(storage_node::run(config, args.role.token()?, args.role.json)).await,
             Self::Gateway(args) => Box::pin(s3_gateway::run(config, args.role.token()?, args.role.json)).await,
+            Self::Anchor(args) => Box::pin(anchor::run(config, args.role.token()?, args.role.json)).await,
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | [`command`] | the command line of all this |
 
 mod admin_file;
+mod anchor;
 pub(crate) mod command;
 mod desk;
 mod drive_list;

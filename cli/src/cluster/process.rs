@@ -4,7 +4,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use stele_rpc::error::{Code, RpcError};
 use stele_rpc::quic::server::QuicServer;
+use stele_rpc::transport::{Request, Response, Service};
+use stele_types::ids::NodeId;
 use tokio::task::JoinHandle;
 
 use super::node_dir::Member;
@@ -71,4 +74,14 @@ pub(crate) async fn start_admin(config: &Config) -> anyhow::Result<(Arc<Pages>, 
     let pages = Arc::new(Pages::default());
     let task = tokio::spawn(admin::serve(listener, Arc::clone(&pages)));
     Ok((pages, task, address))
+}
+
+/// Of a node that others ask nothing; holds what it is.
+pub(crate) struct NoService(pub(crate) &'static str);
+
+#[async_trait::async_trait]
+impl Service for NoService {
+    async fn serve(&self, _from: NodeId, _request: Request) -> Result<Response, RpcError> {
+        Err(RpcError::new(Code::Malformed, format!("this node is {}: other nodes ask it nothing", self.0)))
+    }
 }

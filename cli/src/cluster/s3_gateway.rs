@@ -6,14 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use stele_rpc::client::MetaClient;
-use stele_rpc::error::{Code, RpcError};
-use stele_rpc::transport::{Request, Response, Service};
 use stele_s3_gateway::api::{Cpu, GatewayDeps};
 use stele_s3_gateway::gateway::Gateway;
 use stele_s3_gateway::http::server::{HttpConfig, serve};
 use stele_s3_gateway::s3::auth::RootKeys as GatewayKeys;
 use stele_s3_gateway::s3::service;
-use stele_types::ids::NodeId;
 use stele_types::map::ClusterMap;
 use stele_types::role::Role;
 use stele_types::seam::{Clock, Rng};
@@ -22,7 +19,7 @@ use tokio::sync::watch;
 use super::follow::Follower;
 use super::join::member;
 use super::node_dir::{Member, NodeDir};
-use super::process::{Running, start_admin};
+use super::process::{NoService, Running, start_admin};
 use super::wire::Wire;
 use crate::admin::metrics::Metrics;
 use crate::admin::view::View;
@@ -65,7 +62,7 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
         started = starting => started?,
     };
     let mut running = Running::new(wire.clone());
-    running.server = Some(wire.serve(Arc::new(NoService), None));
+    running.server = Some(wire.serve(Arc::new(NoService("an S3 gateway")), None));
     running.background.extend(following);
     running.background.push(tokio::spawn(follower.run()));
     running.background.push(tokio::spawn(pass_maps_on(wire.map.subscribe(), Arc::downgrade(&gateway))));
@@ -147,15 +144,5 @@ async fn pass_maps_on(mut maps: watch::Receiver<ClusterMap>, gateway: Weak<Gatew
             drop(gateway);
             tokio::time::sleep(PAUSE).await;
         }
-    }
-}
-
-/// A gateway is asked nothing by other nodes.
-struct NoService;
-
-#[async_trait::async_trait]
-impl Service for NoService {
-    async fn serve(&self, _from: NodeId, _request: Request) -> Result<Response, RpcError> {
-        Err(RpcError::new(Code::Malformed, "this node is an S3 gateway: it serves clients, not nodes"))
     }
 }

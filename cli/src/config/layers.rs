@@ -140,7 +140,7 @@ enum Shape {
 }
 
 /// Every variable, and the setting it stands for.
-const VARIABLES: [(&str, &[&str], Shape); 33] = [
+const VARIABLES: [(&str, &[&str], Shape); 35] = [
     ("STELE_DATA", &["data"], Shape::Text),
     ("STELE_DRIVES", &["drives"], Shape::Integer),
     ("STELE_S3_ADDR", &["s3_addr"], Shape::Text),
@@ -168,6 +168,8 @@ const VARIABLES: [(&str, &[&str], Shape); 33] = [
     ("STELE_LOG_FORMAT", &["log", "format"], Shape::Text),
     ("STELE_AUDIT_LOG", &["audit", "log"], Shape::Text),
     ("STELE_AUDIT_STRICT", &["audit", "strict"], Shape::Switch),
+    ("STELE_ANCHOR_ADOPT", &["anchor", "adopt"], Shape::Switch),
+    ("STELE_ANCHOR_INTERVAL", &["anchor", "interval"], Shape::Text),
     ("STELE_LIMITS_CONNECTIONS", &["limits", "connections"], Shape::Integer),
     ("STELE_LIMITS_REQUESTS", &["limits", "requests"], Shape::Integer),
     ("STELE_LIMITS_REQUESTS_PER_SECOND", &["limits", "requests_per_second"], Shape::Integer),

@@ -39,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) gc: Gc,
     pub(crate) log: Log,
     pub(crate) audit: Audit,
+    pub(crate) anchor: Anchor,
     pub(crate) limits: Limits,
     pub(crate) bench: Bench,
 }
@@ -149,6 +150,16 @@ pub(crate) struct Audit {
     pub(crate) strict: bool,
 }
 
+/// Closing and signing the evidence log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Anchor {
+    /// Pause between two checkpoints; there is none where nothing was written.
+    pub(crate) interval: Span,
+    /// Go on where an anchor ended whose memory is gone for good.
+    pub(crate) adopt: bool,
+}
+
 /// How much clients may ask for at once.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -191,6 +202,7 @@ impl Default for Config {
             gc: Gc::default(),
             log: Log::default(),
             audit: Audit::default(),
+            anchor: Anchor::default(),
             limits: Limits::default(),
             bench: Bench::default(),
         }
@@ -225,6 +237,12 @@ impl Default for Log {
     fn default() -> Self {
         // openraft tells every step of its engine at info, s3s every mistake of a client as an error.
         Self { level: "info,openraft=error,s3s=off".into(), format: LogFormat::Text }
+    }
+}
+
+impl Default for Anchor {
+    fn default() -> Self {
+        Self { interval: Span(10_000), adopt: false }
     }
 }
 
@@ -282,10 +300,14 @@ impl Config {
                 return Err(format!("limits.{name} = {value}: 1 to 1000000 are possible"));
             }
         }
-        let times = [("header_timeout", self.limits.header_timeout), ("idle_timeout", self.limits.idle_timeout)];
+        let times = [
+            ("limits.header_timeout", self.limits.header_timeout),
+            ("limits.idle_timeout", self.limits.idle_timeout),
+            ("anchor.interval", self.anchor.interval),
+        ];
         for (name, value) in times {
             if !(1_000..=86_400_000).contains(&value.0) {
-                return Err(format!("limits.{name} = {value}: 1s to 1d are possible"));
+                return Err(format!("{name} = {value}: 1s to 1d are possible"));
             }
         }
         Hosts::new(&self.s3_domains).map_err(|e| format!("s3_domains: {e}"))?;

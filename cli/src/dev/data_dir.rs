@@ -6,6 +6,7 @@
 //! | `root-keys.toml` | root credentials, if Stele made them; mode 0600 |
 //! | `s3-tls.toml`, `s3-ca.pem` | the certificate of `--tls` ([`super::local_tls`]) |
 //! | `metadata/` | raft log and state |
+//! | `anchor/` | the log's signing keys and what was signed ([`crate::anchor`]) |
 //! | `drive-N/` | one directory per drive |
 
 use std::path::{Path, PathBuf};
@@ -93,6 +94,11 @@ impl DataDir {
     /// Where metadata lies.
     pub(crate) fn metadata(&self) -> PathBuf {
         self.path.join("metadata")
+    }
+
+    /// Where the anchor's keys and memory lie.
+    pub(crate) fn anchor(&self) -> PathBuf {
+        self.path.join("anchor")
     }
 
     /// Where drive `number` lies.

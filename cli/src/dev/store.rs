@@ -29,6 +29,7 @@ use super::data_dir::{Cluster, DataDir, Founding};
 use super::founding::{FoundDrive, cluster, find_drives, format_drives, rows, specs};
 use super::slow_media::SlowMedia;
 use super::watch::{DriveWatch, changes, cluster_command, cluster_map, set_drive_state};
+use crate::anchor::{self, AnchorDir};
 use crate::config::Config;
 use crate::real;
 
@@ -36,6 +37,7 @@ use crate::real;
 const METADATA: NodeId = NodeId(1);
 const STORAGE: NodeId = NodeId(2);
 const GATEWAY: NodeId = NodeId(3);
+const ANCHOR: NodeId = NodeId(4);
 
 const FOUND_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -92,13 +94,17 @@ impl Store {
             meta: meta_client.clone(),
             storage: storage_client.clone(),
             clock: Arc::clone(&clock),
-            rng,
+            rng: Arc::clone(&rng),
             cpu: Cpu::Threads(real::processors()),
         };
         let gateway = Gateway::start(gateway_config(config)?, deps).await?;
         let mut store =
             Self { metadata, storage, gateway, meta_client, storage_client, storage_metrics, background: Vec::new() };
         store.start_background(config, clock);
+        let meta = MetaClient::new(Arc::new(network.transport(ANCHOR)), METADATA);
+        let anchor_dir = AnchorDir::open(&data.anchor()).await?;
+        let anchor = anchor_dir.anchor(meta, (ANCHOR, cluster.id), config.anchor.adopt, rng.as_ref()).await?;
+        store.background.push(tokio::spawn(anchor::run(anchor, config.anchor.interval.duration())));
         Ok(store)
     }
 

@@ -1,0 +1,101 @@
+//! A consistency proof between two sizes of the log, computed here from tiles that the cluster serves, so that the
+//! cluster's word counts for nothing.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stele_evidence::proof::{Head, ProofError, consistency, verify_consistency};
+use stele_evidence::tiles::{TileError, TileSource};
+use stele_evidence::tree::Hash;
+use stele_rpc::client::{MetaClient, unexpected};
+use stele_rpc::error::RpcError;
+use stele_rpc::meta::{LogRead, LogReply, MetaReply, MetaRequest, TreeHead};
+
+/// Why it is not proven.
+#[derive(Debug, thiserror::Error)]
+pub enum Unproven {
+    /// The tiles could not be read; another try may help.
+    #[error("the log's tiles could not be read: {0}")]
+    Tiles(#[from] RpcError),
+    /// The tiles don't hold the tree.
+    #[error("tile {index} of level {level} of the log is missing or too narrow")]
+    Missing {
+        /// Level.
+        level: u8,
+        /// Index.
+        index: u64,
+    },
+    /// The new tree does not extend the old one.
+    #[error("size {new} of the log does not extend size {old}: {error}")]
+    Forked {
+        /// Old size.
+        old: u64,
+        /// New size.
+        new: u64,
+        /// What does not hold.
+        error: ProofError,
+    },
+}
+
+/// Most tiles that one proof asks for: two paths through 64 levels.
+const TILES_MAX: usize = 256;
+
+/// Tiles that are here already; notes one that is not.
+#[derive(Default)]
+struct Fetched {
+    tiles: BTreeMap<(u8, u64), Vec<Hash>>,
+    wanted: RefCell<Option<(u8, u64)>>,
+}
+
+impl TileSource for Fetched {
+    type Error = std::convert::Infallible;
+
+    fn tile(&self, level: u8, index: u64) -> Result<Vec<Hash>, Self::Error> {
+        let found = self.tiles.get(&(level, index)).cloned();
+        if found.is_none() {
+            self.wanted.borrow_mut().get_or_insert((level, index));
+        }
+        Ok(found.unwrap_or_default())
+    }
+}
+
+/// Proves that `new` extends `old`.
+///
+/// # Errors
+/// [`Unproven`].
+pub async fn extends(meta: &MetaClient, old: TreeHead, new: TreeHead, timeout: Duration) -> Result<(), Unproven> {
+    let mut tiles = BTreeMap::new();
+    for _ in 0..=TILES_MAX {
+        let (answer, wanted) = {
+            let source = Fetched { tiles: std::mem::take(&mut tiles), wanted: RefCell::new(None) };
+            let answer = consistency(&source, old.size, new.size);
+            tiles = source.tiles;
+            (answer, source.wanted.into_inner())
+        };
+        let forked = |error| Unproven::Forked { old: old.size, new: new.size, error };
+        match (answer, wanted) {
+            (Ok(proof), _) => {
+                let [old, new] = [old, new].map(|head| Head { size: head.size, root: head.root });
+                return verify_consistency(old, new, &proof).map_err(forked);
+            }
+            (Err(TileError::Missing { .. }), Some((level, index))) => {
+                let hashes = fetch(meta, level, index, timeout).await?;
+                if hashes.is_empty() {
+                    return Err(Unproven::Missing { level, index });
+                }
+                tiles.insert((level, index), hashes);
+            }
+            (Err(TileError::Missing { level, index }), None) => return Err(Unproven::Missing { level, index }),
+            (Err(TileError::OutOfRange | TileError::Source { .. }), _) => return Err(forked(ProofError::OutOfRange)),
+        }
+    }
+    Err(Unproven::Missing { level: 0, index: 0 })
+}
+
+async fn fetch(meta: &MetaClient, level: u8, index: u64, timeout: Duration) -> Result<Vec<Hash>, RpcError> {
+    match meta.call(MetaRequest::Log(LogRead::Tile { level, index }), timeout).await? {
+        MetaReply::Log(LogReply::Tile(bytes)) => Ok(bytes.as_chunks::<32>().0.to_vec()),
+        _ => Err(unexpected("no tile")),
+    }
+}
