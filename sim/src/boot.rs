@@ -65,6 +65,7 @@ impl World {
             return false;
         }
         self.start_sweeps();
+        self.start_anchors(phase);
         true
     }
 

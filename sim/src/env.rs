@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use stele_rpc::meta::TreeHead;
 use stele_s3_gateway::gateway::Gateway;
 use stele_types::ids::{LogIndex, VersionId};
 use tokio::sync::watch;
@@ -43,6 +44,8 @@ pub struct Env {
     pub committed: Mutex<Vec<Commit>>,
     /// Versions that the keeper was told of.
     pub(crate) kept: Mutex<Vec<Kept>>,
+    /// What anchors signed.
+    pub(crate) signed: Mutex<Vec<TreeHead>>,
 }
 
 /// A commit as its client was told of it.
@@ -62,6 +65,16 @@ impl Env {
     /// A client was told of a commit.
     pub fn note_commit(&self, commit: Commit) {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).push(commit);
+    }
+
+    /// An anchor signs this.
+    pub(crate) fn note_signed(&self, head: TreeHead) {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner).push(head);
+    }
+
+    /// What anchors signed, in order.
+    pub(crate) fn signed(&self) -> Vec<TreeHead> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Commits that clients were told of.

@@ -19,6 +19,7 @@ use stele_types::ids::{LogIndex, VersionId};
 use stele_types::object::ETag;
 use stele_types::seam::UnixMillis;
 
+use crate::anchors::judge_signed;
 use crate::env::{Commit, Env};
 use crate::keeper::VAULT;
 use crate::runtime::EPOCH_UNIX_MILLIS;
@@ -102,6 +103,8 @@ fn replay(rows: &dyn KvRead, env: &Env, status: &MetaStatus) -> KvResult<Replay>
     let records = all_records(rows)?;
     let mut replay = Replay::default();
     let mut edge = Edge::default();
+    let mut roots = BTreeMap::new();
+    let signed = env.signed();
     for (number, (key, value)) in (0u64..).zip(&records) {
         let index = LogIndex(number);
         if *key != keyspace::record(index) {
@@ -114,6 +117,9 @@ fn replay(rows: &dyn KvRead, env: &Env, status: &MetaStatus) -> KvResult<Replay>
             continue;
         };
         edge.push(leaf_hash(&Entry::new(&salt, &row.record).0));
+        if signed.iter().any(|head| head.size == edge.size()) {
+            roots.insert(edge.size(), edge.root());
+        }
         match Record::decode(&row.record) {
             Ok(record) => replay.take(index, record),
             Err(error) => replay.wrong.push(format!("record {number}: {error}")),
@@ -126,6 +132,7 @@ fn replay(rows: &dyn KvRead, env: &Env, status: &MetaStatus) -> KvResult<Replay>
             status.log_size
         ));
     }
+    replay.wrong.extend(judge_signed(&signed, &roots));
     replay.compare_with_clients(env);
     Ok(replay)
 }

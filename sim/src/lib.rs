@@ -17,6 +17,7 @@
 //! | [`world`], [`faults`] | processes and devices, and what happens to them |
 //! | [`run`], [`oracle`], [`findings`] | one seed from beginning to end, and its verdict |
 
+mod anchors;
 mod body;
 mod boot;
 pub mod client;

@@ -127,6 +127,8 @@ pub struct Plan {
     pub cache_bytes: usize,
     /// One client puts versions under retention and tries to get rid of them.
     pub keeper: bool,
+    /// Two anchors close and sign the log.
+    pub anchors: bool,
 }
 
 impl Plan {
@@ -161,6 +163,7 @@ impl Plan {
             taken_away,
             cache_bytes: if rng.chance(300) { 4 << 20 } else { 0 },
             keeper: false,
+            anchors: false,
         }
     }
 
@@ -170,8 +173,12 @@ impl Plan {
         let mut plan = Self::new(rng, topology);
         let at = |rng: &SimRng, plan: &Self| Duration::from_millis(rng.below(plan.chaos.as_millis() as u64));
         match focus {
-            // A stream of its own: the rest of the plan is the same with and without a keeper.
-            None => plan.keeper = rng.stream("keeper").chance(250),
+            // Streams of their own: the rest of the plan is the same with and without them.
+            None => {
+                plan.keeper = rng.stream("keeper").chance(250);
+                plan.anchors = rng.stream("anchors").chance(300);
+            }
+            Some(Sabotage::CommitAnyCheckpoint) => plan.anchors = true,
             Some(Sabotage::DeleteWithoutAsking) => {}
             Some(Sabotage::RemoveLocked) => plan.keeper = true,
             Some(Sabotage::AcknowledgeBeforeSync) => {

@@ -125,6 +125,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         acknowledged: tokio::sync::watch::Sender::new(0),
         committed: Mutex::default(),
         kept: Mutex::default(),
+        signed: Mutex::default(),
     });
     let world = World::new(&rng, plan, Arc::clone(&env), options.sabotage);
     Run { rng, clock: Arc::clone(&clock), env: Arc::clone(&env), world }.all_phases()?;

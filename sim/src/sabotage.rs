@@ -21,4 +21,6 @@ pub enum Sabotage {
     NodeIdReused,
     /// Versions are removed whatever their retention and legal hold say (breaks I-6).
     RemoveLocked,
+    /// Checkpoints of the log are committed whatever stood before and whatever their root is (breaks I-4).
+    CommitAnyCheckpoint,
 }

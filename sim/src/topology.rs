@@ -90,11 +90,17 @@ pub fn gateway_node(place: usize) -> NodeId {
     NodeId(40 + place as u64)
 }
 
+/// The node of an anchor.
+pub fn anchor_node(at: usize) -> NodeId {
+    NodeId(200 + at as u64)
+}
+
 /// What a node is by its id. The operator's tools run beside the metadata service.
 pub fn role(node: NodeId) -> Role {
     match node.0 {
         10..40 => Role::StorageNode,
         40..100 => Role::S3Gateway,
+        200.. => Role::Anchor,
         _ => Role::Metadata,
     }
 }

@@ -223,6 +223,7 @@ impl World {
             accept_fenced: self.sabotage == Some(Sabotage::CommitWhenFenced),
             no_replies: self.sabotage == Some(Sabotage::ReplyCacheOff),
             locked_versions_removed: self.sabotage == Some(Sabotage::RemoveLocked),
+            checkpoints_unchecked: self.sabotage == Some(Sabotage::CommitAnyCheckpoint),
             ..ApplyOptions::default()
         };
         #[cfg(not(feature = "sabotage"))]

@@ -17,6 +17,7 @@ use stele_types::ids::{ClusterId, DriveId, NodeId};
 use stele_types::seam::random_bytes;
 use tokio::sync::watch;
 
+use crate::anchors::AnchorDisk;
 use crate::env::Env;
 use crate::faults::DRIVE_BYTES;
 use crate::net::{Alive, SimNet};
@@ -64,6 +65,7 @@ pub struct World {
     #[cfg_attr(not(feature = "sabotage"), expect(dead_code, reason = "read where sabotage is compiled in"))]
     pub(crate) sabotage: Option<Sabotage>,
     operator_alive: Alive,
+    anchor_disks: Vec<AnchorDisk>,
     processes: Mutex<Processes>,
 }
 
@@ -87,6 +89,7 @@ impl World {
             cluster: ClusterId::from_bytes(random_bytes(&ids)),
             rng: rng.stream("world"),
             operator_alive: Arc::new(AtomicBool::new(true)),
+            anchor_disks: vec![AnchorDisk::default(), AnchorDisk::default()],
             processes: Mutex::default(),
             plan,
             env,
@@ -155,6 +158,11 @@ impl World {
             self.env.trace.line(format_args!("drive {drive} is taken away"));
             self.drives[*drive].set_dead(true);
         }
+    }
+
+    /// The disk of an anchor.
+    pub(crate) fn anchor_disk(&self, at: usize) -> AnchorDisk {
+        self.anchor_disks.get(at).cloned().unwrap_or_default()
     }
 
     pub(crate) fn lose_drive(&self, drive: usize) {

@@ -61,6 +61,11 @@ fn removal_of_locked_versions_is_found() {
 }
 
 #[test]
+fn commits_of_any_checkpoint_are_found() {
+    found(Sabotage::CommitAnyCheckpoint, 10, &["I-4"]);
+}
+
+#[test]
 fn follower_read_without_read_index_is_found() {
     found_in(Setting::Cluster, Sabotage::FollowerReadWithoutReadIndex, 10, &["I-3"]);
 }
