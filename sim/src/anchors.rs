@@ -103,7 +103,7 @@ impl World {
                 loop {
                     let outcome = anchor.step().await;
                     self.tell_anchor(at, &outcome);
-                    tokio::time::sleep(Duration::from_millis(rng.between(5, 700))).await;
+                    tokio::time::sleep(Duration::from_millis(rng.between(5, self.plan().anchor_pause))).await;
                 }
             };
             drop(tokio::time::timeout(life, living).await);

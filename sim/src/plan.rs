@@ -129,6 +129,8 @@ pub struct Plan {
     pub keeper: bool,
     /// Two anchors close and sign the log.
     pub anchors: bool,
+    /// Longest pause of an anchor between two steps, milliseconds.
+    pub anchor_pause: u64,
 }
 
 impl Plan {
@@ -164,6 +166,7 @@ impl Plan {
             cache_bytes: if rng.chance(300) { 4 << 20 } else { 0 },
             keeper: false,
             anchors: false,
+            anchor_pause: 700,
         }
     }
 
@@ -178,7 +181,8 @@ impl Plan {
                 plan.keeper = rng.stream("keeper").chance(250);
                 plan.anchors = rng.stream("anchors").chance(300);
             }
-            Some(Sabotage::CommitAnyCheckpoint) => plan.anchors = true,
+            // Close enough together that one commits what it read before the other committed more.
+            Some(Sabotage::CommitAnyCheckpoint) => (plan.anchors, plan.anchor_pause) = (true, 30),
             Some(Sabotage::DeleteWithoutAsking) => {}
             Some(Sabotage::RemoveLocked) => plan.keeper = true,
             Some(Sabotage::AcknowledgeBeforeSync) => {

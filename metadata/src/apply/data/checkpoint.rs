@@ -26,17 +26,8 @@ impl Batch<'_> {
         if let Some(newest) = newest.filter(|newest| newest.head == next) {
             return committed(newest);
         }
-        if !self.options.commits_any_checkpoint() && newest.map(|newest| newest.head) != previous {
-            let size = newest.map_or(0, |newest| newest.head.size);
-            return refuse(Code::StaleCheckpoint, format!("the newest checkpoint of the log has size {size}"));
-        }
-        let size = self.log_tail()?.edge.size();
-        if next.size > size || next.size <= newest.map_or(0, |newest| newest.head.size) {
-            let detail = format!("a checkpoint of size {} of a log of {size}: it must grow with the log", next.size);
-            return refuse(Code::Malformed, detail);
-        }
-        if !self.options.commits_any_checkpoint() && self.log_root_at(next.size)? != next.root {
-            return refuse(Code::Malformed, format!("the log has another root at size {}", next.size));
+        if !self.options.commits_any_checkpoint() {
+            self.check_checkpoint(newest, previous, next)?;
         }
         let row = CheckpointRow {
             size: next.size,
@@ -46,6 +37,27 @@ impl Batch<'_> {
         };
         self.put_row(&CHECKPOINT, &row)?;
         committed(row.checkpoint())
+    }
+
+    fn check_checkpoint(
+        &mut self,
+        newest: Option<Checkpoint>,
+        previous: Option<TreeHead>,
+        next: TreeHead,
+    ) -> Outcome<()> {
+        if newest.map(|newest| newest.head) != previous {
+            let size = newest.map_or(0, |newest| newest.head.size);
+            return refuse(Code::StaleCheckpoint, format!("the newest checkpoint of the log has size {size}"));
+        }
+        let size = self.log_tail()?.edge.size();
+        if next.size > size || next.size <= newest.map_or(0, |newest| newest.head.size) {
+            let detail = format!("a checkpoint of size {} of a log of {size}: it must grow with the log", next.size);
+            return refuse(Code::Malformed, detail);
+        }
+        if self.log_root_at(next.size)? != next.root {
+            return refuse(Code::Malformed, format!("the log has another root at size {}", next.size));
+        }
+        Ok(())
     }
 
     pub(crate) fn publish_note(&mut self, signed: &SignedNote) -> Outcome<MetaReply> {
