@@ -3,6 +3,10 @@
 
 use std::sync::OnceLock;
 
+use crate::bundle::bag::{parse_digests, parse_info, print_digests};
+use crate::bundle::chunks_file::{ChunksFile, HEADER, encode_row};
+use crate::bundle::contents::Contents;
+use crate::bundle::range_file::{decode_range_proof, encode_range_proof};
 use crate::checkpoint::Checkpoint;
 use crate::entry_bundle::{decode_bundle, encode_bundle};
 use crate::keys::TrustedKey;
@@ -105,6 +109,48 @@ pub fn fuzz_tile(data: &[u8]) {
     }
 }
 
+/// Contents that are read print to contents that are read the same, and name no file outside the bundle.
+pub fn fuzz_bundle_contents(data: &[u8]) {
+    let Ok(contents) = Contents::parse(data) else { return };
+    // Escapes may make a printed text longer than it came.
+    if let Ok(text) = contents.print() {
+        assert_eq!(Contents::parse(&text).as_ref(), Ok(&contents));
+    }
+    for name in contents.files() {
+        assert!(name.starts_with("data/") && !name.split('/').any(|part| part.starts_with('.')), "{name}");
+    }
+}
+
+/// Chunks files are made of their rows, and range files have one form; neither makes the reader panic.
+pub fn fuzz_bundle_chunks(data: &[u8]) {
+    if let Ok(proof) = decode_range_proof(data) {
+        assert_eq!(encode_range_proof(&proof).as_deref(), Ok(data));
+        let unrelated = stele_types::ids::ObjectRoot::from_bytes([0x5a; 32]);
+        let end = proof.total_len;
+        assert!(stele_chunker::tree::verify_range(&unrelated, &proof, end / 3..end).is_err());
+    }
+    let Ok(mut file) = ChunksFile::open(data) else { return };
+    let mut again = HEADER.to_vec();
+    while let Ok(Some(leaf)) = file.next_leaf() {
+        again.extend(encode_row(&leaf).expect("a length that was read can be written"));
+    }
+    assert!(data.starts_with(&again));
+}
+
+/// Digest lists print to lists that are read the same, whichever of the two they are; a bag's words about
+/// itself are read without a panic.
+pub fn fuzz_bag_digests(data: &[u8]) {
+    for payload in [false, true] {
+        if let Ok(digests) = parse_digests(data, payload) {
+            assert!(digests.keys().all(|name| name.starts_with("data/") == payload));
+            let text = print_digests(&digests);
+            assert_eq!(text.len(), data.len());
+            assert_eq!(parse_digests(text.as_bytes(), payload), Ok(digests));
+        }
+    }
+    let _verdict = parse_info(data);
+}
+
 /// Bytes that decode are the one encoding of that record.
 pub fn fuzz_record(data: &[u8]) {
     if let Ok(record) = Record::decode(data) {
@@ -158,6 +204,9 @@ mod tests {
         replay("tlog_proof", super::fuzz_tlog_proof);
         replay("witness_body", super::fuzz_witness_body);
         replay("tile", super::fuzz_tile);
+        replay("bundle_contents", super::fuzz_bundle_contents);
+        replay("bundle_chunks", super::fuzz_bundle_chunks);
+        replay("bag_digests", super::fuzz_bag_digests);
     }
 
     #[test]
@@ -169,7 +218,15 @@ mod tests {
         let short = Note::build(known().note.text(), &known().note.signatures()[..1]).unwrap();
         let proven = TlogProof::parse(PROOF).unwrap();
         let proof = [5u64.to_le_bytes().as_slice(), &8u64.to_le_bytes(), &[7; 96]].concat();
+        let (whole, range) = (crate::bundle::testing::whole(true).files, crate::bundle::testing::range().files);
         let seeds = [
+            ("bundle_contents", "seed-0", whole["stele-bundle.json"].clone()),
+            ("bundle_contents", "seed-1", range["stele-bundle.json"].clone()),
+            ("bundle_chunks", "seed-0", whole["data/object-0001/chunks.bin"].clone()),
+            ("bundle_chunks", "seed-1", range["data/object-0001/range.bin"].clone()),
+            ("bag_digests", "seed-0", whole["manifest-sha256.txt"].clone()),
+            ("bag_digests", "seed-1", whole["tagmanifest-sha256.txt"].clone()),
+            ("bag_digests", "seed-2", whole["bag-info.txt"].clone()),
             ("evidence_record", "seed-0", sample().encode()),
             ("evidence_record", "seed-1", locked().encode()),
             ("log_proof", "seed-0", proof),

@@ -39,6 +39,23 @@ impl Event {
             .into_iter()
             .find(|event| *event as u64 == number)
     }
+
+    /// Its name in docs/formats/log-entry.md.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::DeleteMarker => "delete-marker",
+            Self::Delete => "delete",
+            Self::Overwrite => "overwrite",
+            Self::Retention => "retention",
+            Self::LegalHold => "legal-hold",
+        }
+    }
+
+    /// The event with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        (1..=6).filter_map(Self::from_number).find(|event| event.name() == name)
+    }
 }
 
 /// A digest of the body that was known at commit, besides the object root and whole-body BLAKE3.

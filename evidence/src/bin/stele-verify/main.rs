@@ -1,0 +1,130 @@
+//! `stele-verify`: judges an evidence bundle without any network. Exit code 0: everything that was checked
+//! holds; 1: something does not; 2: there was nothing to judge.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use stele_evidence::bundle::files::ReadSeek;
+use stele_evidence::bundle::report::visible;
+use stele_evidence::bundle::verify::{Request, verify};
+use stele_evidence::policy::POLICY_MAX;
+
+use crate::arguments::{Arguments, Asked, HELP};
+use crate::directory::Directory;
+
+mod arguments;
+mod directory;
+
+const UNUSABLE: u8 = 2;
+const MISMATCH: u8 = 1;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("stele-verify: {}", visible(&message));
+            ExitCode::from(UNUSABLE)
+        }
+    }
+}
+
+fn run() -> Result<ExitCode, String> {
+    let words = std::env::args_os().skip(1);
+    let (text, consistent) = match Arguments::parse(words).map_err(|error| error.to_string())? {
+        Asked::Help => (HELP.to_owned(), true),
+        Asked::Version => (format!("{}\n", stele_evidence::bundle::report::VERIFIER), true),
+        Asked::Verify(arguments) => judge(&arguments)?,
+    };
+    print(&text)?;
+    Ok(if consistent { ExitCode::SUCCESS } else { ExitCode::from(MISMATCH) })
+}
+
+/// What there is to print, and whether all that was checked holds.
+fn judge(arguments: &Arguments) -> Result<(String, bool), String> {
+    let policy = arguments.policy.as_deref().map(read_policy).transpose()?;
+    let mut file = arguments.file.as_deref().map(|path| Ok::<_, String>((name(path), open(path)?))).transpose()?;
+    let request = Request { policy: policy.as_deref(), object: arguments.object, range: arguments.range };
+    let brought = file.as_mut().map(|(name, file)| (name.as_str(), file as &mut dyn ReadSeek));
+    let directory = Directory::new(&arguments.bundle);
+    let report = verify(&directory, &request, brought).map_err(|error| error.to_string())?;
+    if let Some(path) = &arguments.report {
+        write_report(path, &report.to_html())?;
+    }
+    Ok((if arguments.json { report.to_json() } else { report.to_text() }, report.consistent()))
+}
+
+/// The only place that prints. A reader that went away is an error, never a verdict of 0.
+fn print(text: &str) -> Result<(), String> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| format!("standard output: {error}"))
+}
+
+/// How FILE is called in the report: its own name, as folders are the auditor's business.
+fn name(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the auditor's file, on the auditor's machine")]
+fn open(path: &Path) -> Result<File, String> {
+    File::open(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read_policy(path: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = open(path)?.take(POLICY_MAX as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(bytes)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the auditor's file, on the auditor's machine")]
+fn write_report(path: &Path, page: &str) -> Result<(), String> {
+    std::fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files in a temporary folder, not stored data")]
+mod tests {
+    use super::*;
+
+    fn golden(name: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
+    }
+
+    #[test]
+    fn golden_bundles_from_their_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let report = folder.path().join("report.html");
+        for bundle in ["bundle-whole", "bundle-range", "bundle-deletion"] {
+            let policy = Some(golden("bundle-whole/data/policy.txt"));
+            let arguments =
+                Arguments { bundle: golden(bundle), policy, report: Some(report.clone()), ..Arguments::default() };
+            let (text, consistent) = judge(&arguments).unwrap();
+            assert!(consistent, "{text}");
+            assert!(std::fs::read_to_string(&report).unwrap().ends_with("</html>\n"));
+        }
+    }
+
+    #[test]
+    fn the_auditors_file_is_compared_under_its_own_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("exhibit.dcm");
+        let mut bytes = std::fs::read(golden("bundle-whole/data/object-0001/payload.bin")).unwrap();
+        for (change, expected) in [(0, true), (1, false)] {
+            bytes[20] ^= change;
+            std::fs::write(&file, &bytes).unwrap();
+            let arguments = Arguments {
+                bundle: golden("bundle-whole"),
+                file: Some(file.clone()),
+                json: true,
+                ..Arguments::default()
+            };
+            let (text, consistent) = judge(&arguments).unwrap();
+            assert_eq!(consistent, expected);
+            assert!(text.contains("\"exhibit.dcm\"") && text.contains("bytes 17-28 differ") != expected, "{text}");
+        }
+        let missing = Arguments { bundle: folder.path().join("none"), ..Arguments::default() };
+        assert!(judge(&missing).unwrap_err().contains("none"));
+    }
+}

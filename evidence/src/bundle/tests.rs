@@ -1,0 +1,6 @@
+//! Tests of whole bundles.
+
+mod damage;
+mod forgery;
+mod golden;
+mod judgement;
