@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The evidence log as a stranger sees it: reads checkpoint and tiles from the admin port and believes nothing. Checks
-signatures and hashes with code that is not Stele's, over restarts, kill -9 and a lost memory of the anchor.
+signatures and hashes with code that is not Stele's (PyCryptodome, which comes with the client minio), over restarts,
+kill -9 and a lost memory of the anchor.
 
     evidence_log.py --stele target/debug/stele --work DIR
 """
