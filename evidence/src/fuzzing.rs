@@ -7,6 +7,7 @@ use crate::bundle::bag::{parse_digests, parse_info, print_digests};
 use crate::bundle::chunks_file::{ChunksFile, HEADER, encode_row};
 use crate::bundle::contents::Contents;
 use crate::bundle::range_file::{decode_range_proof, encode_range_proof};
+use crate::chain::ledger::{BLOCK_LEN, Block, LedgerKey, verify_blocks};
 use crate::checkpoint::Checkpoint;
 use crate::entry_bundle::{decode_bundle, encode_bundle};
 use crate::keys::TrustedKey;
@@ -151,6 +152,19 @@ pub fn fuzz_bag_digests(data: &[u8]) {
     let _verdict = parse_info(data);
 }
 
+/// Blocks keep their bytes, and the golden key vouches for no others than the golden ones.
+pub fn fuzz_ledger(data: &[u8]) {
+    const GOLDEN: &[u8] = include_bytes!("../golden/ledger.bin");
+    if let Ok(block) = Block::decode(data) {
+        assert_eq!(block.as_bytes(), data);
+    }
+    let key = LedgerKey::parse(include_str!("../golden/ledger.vkey").trim_end()).expect("the golden key parses");
+    if let Ok(state) = verify_blocks(&key, data) {
+        assert!(GOLDEN.starts_with(data), "a forged ledger");
+        assert_eq!(state.height(), (data.len() / BLOCK_LEN) as u64);
+    }
+}
+
 /// Bytes that decode are the one encoding of that record.
 pub fn fuzz_record(data: &[u8]) {
     if let Ok(record) = Record::decode(data) {
@@ -178,7 +192,7 @@ pub fn fuzz_log_proof(data: &[u8]) {
 mod tests {
     use std::path::Path;
 
-    use super::{AddCheckpoint, Note, TlogProof, encode_bundle, known};
+    use super::{AddCheckpoint, BLOCK_LEN, Note, TlogProof, encode_bundle, known};
     use crate::golden::{CHECKPOINT, POLICY, PROOF, request};
     use crate::record::tests::{locked, sample};
 
@@ -207,6 +221,7 @@ mod tests {
         replay("bundle_contents", super::fuzz_bundle_contents);
         replay("bundle_chunks", super::fuzz_bundle_chunks);
         replay("bag_digests", super::fuzz_bag_digests);
+        replay("ledger", super::fuzz_ledger);
     }
 
     #[test]
@@ -242,6 +257,8 @@ mod tests {
             ("witness_body", "seed-1", AddCheckpoint::new(0, Vec::new(), short).unwrap().print()),
             ("witness_body", "seed-2", b"20852163\n".to_vec()),
             ("witness_body", "seed-3", known().note.signatures()[2].to_string().into_bytes()),
+            ("ledger", "seed-0", include_bytes!("../golden/ledger.bin").to_vec()),
+            ("ledger", "seed-1", include_bytes!("../golden/ledger.bin")[..BLOCK_LEN].to_vec()),
             ("tile", "seed-0", b"tile/entries/x001/x234/067.p/255".to_vec()),
             ("tile", "seed-1", encode_bundle(&[b"entry", b"", &[0; 300]]).unwrap()),
         ];

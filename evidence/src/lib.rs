@@ -18,12 +18,14 @@
 //! | [`cosignature`] | C2SP tlog-cosignature: what logs and witnesses sign |
 //! | [`policy`] | C2SP tlog-policy: which logs and witnesses are trusted |
 //! | [`tlog_proof`] | C2SP tlog-proof: one entry's path to a signed checkpoint |
+//! | [`chain`] | proofs that a chain took notice of a checkpoint |
 //! | [`bundle`] | evidence bundles: writing, reading, judging, reporting |
 //! | [`witness`] | C2SP tlog-witness: requests for cosignatures, and the decision on them |
 #![deny(missing_docs)]
 
 pub mod bundle;
 pub mod cbor;
+pub mod chain;
 pub mod checkpoint;
 pub mod cosignature;
 pub mod entry_bundle;
