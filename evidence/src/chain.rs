@@ -4,12 +4,18 @@
 //! | module | holds |
 //! |---|---|
 //! | [`ledger`] | the embedded default: hash-linked signed blocks of the operator's own |
+//! | [`evm`] | proofs of anchors on Ethereum-like chains |
+//! | [`trie`] | Merkle Patricia proofs, which those are made of |
+//! | [`rlp`] | the encoding of all of it |
 
 use sha2::{Digest, Sha256};
 
 use crate::tree::Hash;
 
+pub mod evm;
 pub mod ledger;
+pub mod rlp;
+pub mod trie;
 
 /// What a log is called on a chain: SHA-256 of its origin, so that chains tell nobody whose log it is.
 pub fn log_id(origin: &str) -> Hash {

@@ -7,6 +7,7 @@ use crate::bundle::bag::{parse_digests, parse_info, print_digests};
 use crate::bundle::chunks_file::{ChunksFile, HEADER, encode_row};
 use crate::bundle::contents::Contents;
 use crate::bundle::range_file::{decode_range_proof, encode_range_proof};
+use crate::chain::evm::EvmProof;
 use crate::chain::ledger::{BLOCK_LEN, Block, LedgerKey, verify_blocks};
 use crate::checkpoint::Checkpoint;
 use crate::entry_bundle::{decode_bundle, encode_bundle};
@@ -165,6 +166,19 @@ pub fn fuzz_ledger(data: &[u8]) {
     }
 }
 
+/// Proofs have one form, and the golden block holds the golden anchor only.
+pub fn fuzz_evm_proof(data: &[u8]) {
+    let Ok(proof) = EvmProof::decode(data) else { return };
+    assert_eq!(proof.encode().as_deref(), Ok(data));
+    let golden = EvmProof::decode(include_bytes!("../golden/evm.proof")).expect("the golden proof decodes");
+    let (found, known) = (proof.verify(&golden.pin), golden.verify(&golden.pin));
+    if let (Ok(found), Ok(known)) = (found, known) {
+        // The state part may be left out.
+        let same = crate::chain::evm::EvmAnchor { stored: known.stored, ..found };
+        assert!(found.block_hash != known.block_hash || same == known, "a forged anchor");
+    }
+}
+
 /// Bytes that decode are the one encoding of that record.
 pub fn fuzz_record(data: &[u8]) {
     if let Ok(record) = Record::decode(data) {
@@ -222,6 +236,7 @@ mod tests {
         replay("bundle_chunks", super::fuzz_bundle_chunks);
         replay("bag_digests", super::fuzz_bag_digests);
         replay("ledger", super::fuzz_ledger);
+        replay("evm_proof", super::fuzz_evm_proof);
     }
 
     #[test]
@@ -257,6 +272,7 @@ mod tests {
             ("witness_body", "seed-1", AddCheckpoint::new(0, Vec::new(), short).unwrap().print()),
             ("witness_body", "seed-2", b"20852163\n".to_vec()),
             ("witness_body", "seed-3", known().note.signatures()[2].to_string().into_bytes()),
+            ("evm_proof", "seed-0", include_bytes!("../golden/evm.proof").to_vec()),
             ("ledger", "seed-0", include_bytes!("../golden/ledger.bin").to_vec()),
             ("ledger", "seed-1", include_bytes!("../golden/ledger.bin")[..BLOCK_LEN].to_vec()),
             ("tile", "seed-0", b"tile/entries/x001/x234/067.p/255".to_vec()),
