@@ -10,8 +10,10 @@
 //! | [`backend`] | the trait that every chain implements |
 //! | [`store`] | where the memory and the proofs are kept |
 //! | [`submit`] | carries the steps out |
+//! | [`open`] | chains, as they are configured |
 
 pub mod backend;
+pub mod open;
 pub mod state;
 pub mod steps;
 pub mod store;

@@ -4,6 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`chain`] | takes checkpoints to chains |
+//! | [`evm`] | any chain that speaks Ethereum's JSON-RPC |
 //! | [`ledger`] | the embedded chain, a file |
 //! | [`steps`] | which step comes next; pure |
 //! | [`memory`] | what was signed, on stable media before it is signed |
@@ -13,6 +14,7 @@
 
 pub mod anchor;
 pub mod chain;
+pub mod evm;
 pub mod ledger;
 pub mod memory;
 pub mod prove;

@@ -163,3 +163,30 @@ pub trait Chain: Send + Sync + fmt::Debug {
     /// [`ChainError::Lying`]: the parts do not prove it.
     async fn capture(&self, head: TreeHead, id: Hash) -> Result<Bytes, ChainError>;
 }
+
+#[async_trait]
+impl Chain for Box<dyn Chain> {
+    fn place(&self) -> String {
+        self.as_ref().place()
+    }
+
+    async fn look(&self, intent: Option<&Intent>) -> Result<View, ChainError> {
+        self.as_ref().look(intent).await
+    }
+
+    async fn sign(&self, growth: Growth, terms: Terms) -> Result<Candidate, ChainError> {
+        self.as_ref().sign(growth, terms).await
+    }
+
+    async fn send(&self, candidate: &Candidate) -> Result<(), ChainError> {
+        self.as_ref().send(candidate).await
+    }
+
+    async fn find(&self, head: TreeHead) -> Result<Option<(Hash, u64)>, ChainError> {
+        self.as_ref().find(head).await
+    }
+
+    async fn capture(&self, head: TreeHead, id: Hash) -> Result<Bytes, ChainError> {
+        self.as_ref().capture(head, id).await
+    }
+}

@@ -197,6 +197,45 @@ mod tests {
         assert!(matches!(ChainState::decode(&bytes, "evm:2"), Err(StateError::OtherPlace { .. })));
     }
 
+    /// docs/formats/chain-row.md explains these bytes. A later program has to read them.
+    #[test]
+    fn a_row_of_today_is_read_for_ever() {
+        let candidate = Candidate {
+            id: [7; 32],
+            raw: Bytes::from_static(&[0xf8, 1]),
+            fee: Some(Fee { max: 9, tip: Some(2) }),
+            gas: 66_000,
+            height: 12,
+        };
+        let head = |size| TreeHead { size, root: [1; 32] };
+        let growth = Growth { previous: 3, head: head(9) };
+        let intent = Intent { growth, nonce: 4, candidates: vec![candidate] };
+        let kept = Some(Kept { head: head(3), height: 11 });
+        let state = ChainState { kept, intent: Some(intent), ..ChainState::new("evm:1".to_owned()) };
+        let golden = hex::decode(include_str!("../../golden/chain-row.hex").trim()).unwrap();
+        assert_eq!(hex::encode(state.encode().unwrap()), hex::encode(&golden));
+        assert_eq!(ChainState::decode(&golden, "evm:1"), Ok(state));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_row_or_an_error(
+            at in proptest::prelude::any::<proptest::sample::Index>(),
+            byte in proptest::prelude::any::<u8>(),
+            cut in proptest::prelude::any::<proptest::sample::Index>(),
+        ) {
+            let mut bytes = full().encode().unwrap().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let keep = cut.index(bytes.len() + 1);
+            for bytes in [&bytes[..], &bytes[..keep]] {
+                if let Ok(state) = ChainState::decode(bytes, "evm:1") {
+                    proptest::prop_assert!(state.encode().is_ok());
+                }
+            }
+        }
+    }
+
     #[test]
     fn rows_that_make_no_sense_are_refused() {
         type Change = fn(&mut ChainState);

@@ -87,7 +87,7 @@ fn run(events: &[Event]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn one_anchor_for_each_size_whatever_happens(events in proptest::collection::vec(event(), 0..120)) {

@@ -152,6 +152,14 @@ pub(crate) async fn survives_every_cut<W: World>(world: &W, blow: Blow) {
     assert_eq!(world.anchored().await.len(), all.len());
 }
 
+/// A step of an anchor that races: to be overtaken is all that may go wrong.
+async fn race<W: World>(submitter: &mut Cut<W>, size: u64) {
+    match submitter.step(Some(head(size))).await {
+        Ok(_) | Err(SubmitError::Chain(ChainError::Overtaken(_))) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
 /// Two anchors over one row, and two that know nothing of each other.
 pub(crate) async fn two_at_once<W: World>(world: &W) {
     let (one, other) = (MemoryStore::default(), MemoryStore::default());
@@ -159,16 +167,11 @@ pub(crate) async fn two_at_once<W: World>(world: &W) {
         let base = world.anchored().await.last().map_or(0, |growth| growth.head.size);
         let never = Fuse::never();
         let [mut left, mut right] = stores.map(|store| submitter(world, store, &never));
-        for size in base + 1..base + 4 {
-            for _ in 0..40 {
-                for submitter in [&mut left, &mut right] {
-                    match submitter.step(Some(head(size))).await {
-                        Ok(_) | Err(SubmitError::Chain(ChainError::Overtaken(_))) => {}
-                        Err(error) => panic!("{error}"),
-                    }
-                }
-                world.pass().await;
-            }
+        for turn in 0..120 {
+            let size = base + 1 + turn / 40;
+            race::<W>(&mut left, size).await;
+            race::<W>(&mut right, size).await;
+            world.pass().await;
         }
         let on_chain = world.anchored().await;
         let sizes: Vec<u64> = on_chain.iter().map(|growth| growth.head.size).collect();
@@ -176,4 +179,12 @@ pub(crate) async fn two_at_once<W: World>(world: &W) {
     }
     check(world, &one, &[1, 2, 3, 4, 5, 6]).await;
     check(world, &other, &[4, 5, 6]).await;
+}
+
+/// A chain that comes late gets the newest checkpoint, and nothing of what was before.
+pub(crate) async fn starts_late<W: World>(world: &W) {
+    let store = MemoryStore::default();
+    anchor(world, &mut submitter(world, &store, &Fuse::never()), 90).await;
+    check(world, &store, &[90]).await;
+    assert_eq!(world.anchored().await, [growth(0, 90)]);
 }
