@@ -170,10 +170,15 @@ fn start(state: &ChainState, newest: Option<TreeHead>, view: &View, rules: Rules
     {
         return Err(Refusal::StaleProvider { height: view.height, needed: kept.height });
     }
-    let fee = view.price.map(|price| price.offer);
-    if too_dear(fee, rules) {
-        return Ok(Step::Wait(Waiting::FeeCap));
-    }
+    let fee = match view.price {
+        None => None,
+        Some(Price { floor, offer }) => {
+            // Without a base fee nobody knows what would still be taken.
+            let least = if floor == 0 { offer.max } else { floor.saturating_add(offer.tip.unwrap_or(0)) };
+            let Some(fee) = within_cap(offer, least, rules) else { return Ok(Step::Wait(Waiting::FeeCap)) };
+            Some(fee)
+        }
+    };
     Ok(Step::Begin { growth: Growth { previous: view.anchored_size(), head }, nonce: view.nonce, fee })
 }
 
@@ -197,14 +202,13 @@ fn pursue(intent: &Intent, view: &View, rules: Rules) -> Step {
     }
     let newest = intent.candidates.len().saturating_sub(1);
     if let (Some(candidate), Some(price)) = (intent.candidates.last(), view.price)
-        && let Some(fee) = raised(candidate, price, view.height, rules)
+        && let Some((fee, least)) = raised(candidate, price, view.height, rules)
         && intent.candidates.len() < CANDIDATES_MAX
     {
-        if !too_dear(Some(fee), rules) {
-            return Step::Bump { fee };
-        }
-        if view.fates.contains(&Fate::Pending) {
-            return Step::Wait(Waiting::FeeCap);
+        match within_cap(fee, least, rules) {
+            Some(fee) => return Step::Bump { fee },
+            None if view.fates.contains(&Fate::Pending) => return Step::Wait(Waiting::FeeCap),
+            None => {}
         }
     }
     match view.fates.last() {
@@ -213,12 +217,16 @@ fn pursue(intent: &Intent, view: &View, rules: Rules) -> Step {
     }
 }
 
-fn too_dear(fee: Option<Fee>, rules: Rules) -> bool {
-    fee.zip(rules.fee_cap).is_some_and(|(fee, cap)| fee.max > cap)
+/// The offer, or as much of it as may be paid; `None`: even the least that makes sense is more than that.
+fn within_cap(fee: Fee, least: u128, rules: Rules) -> Option<Fee> {
+    let cap = rules.fee_cap.unwrap_or(u128::MAX);
+    let max = fee.max.min(cap);
+    (max >= least).then(|| Fee { max, tip: fee.tip.map(|tip| tip.min(max)) })
 }
 
-/// A higher offer, if one is due. Nodes take a replacement only if each part of the offer is a tenth higher.
-fn raised(candidate: &Candidate, price: Price, height: u64, rules: Rules) -> Option<Fee> {
+/// A higher offer, if one is due, and the least of it that makes sense. Nodes take a replacement only if each part of
+/// the offer is a tenth higher.
+fn raised(candidate: &Candidate, price: Price, height: u64, rules: Rules) -> Option<(Fee, u128)> {
     let old = candidate.fee?;
     let waited = height.saturating_sub(candidate.height) >= rules.patience;
     if old.max >= price.floor && !waited {
@@ -226,8 +234,8 @@ fn raised(candidate: &Candidate, price: Price, height: u64, rules: Rules) -> Opt
     }
     let more = |value: u128| value.saturating_add(value / 8).saturating_add(1);
     let tip = old.tip.map(|tip| more(tip).max(price.offer.tip.unwrap_or(0)));
-    let max = more(old.max).max(price.offer.max).max(tip.unwrap_or(0));
-    Some(Fee { max, tip })
+    let least = more(old.max).max(price.floor.saturating_add(tip.unwrap_or(0)));
+    Some((Fee { max: least.max(price.offer.max), tip }, least))
 }
 
 #[cfg(test)]
@@ -325,8 +333,9 @@ mod tests {
         let mut dear = view(5, &[Fate::Pending]);
         dear.price = price(101);
         assert_eq!(step(&begun, 9, &dear), Ok(Step::Bump { fee: Fee { max: 202, tip: Some(2) } }));
-        let rules = Rules { fee_cap: Some(201), ..Rules::default() };
-        assert_eq!(next_step(&begun, None, &dear, rules), Ok(Step::Wait(Waiting::FeeCap)));
+        let capped = |cap| next_step(&begun, None, &dear, Rules { fee_cap: Some(cap), ..Rules::default() });
+        assert_eq!(capped(150), Ok(Step::Bump { fee: Fee { max: 150, tip: Some(2) } }), "as much as may be paid");
+        assert_eq!(capped(112), Ok(Step::Wait(Waiting::FeeCap)), "less than a node takes");
         let mut long = view(5, &[Fate::Pending]);
         long.height = 30;
         assert_eq!(step(&begun, 9, &long), Ok(Step::Bump { fee: Fee { max: 113, tip: Some(2) } }));
@@ -334,6 +343,21 @@ mod tests {
         full.intent.as_mut().unwrap().candidates = vec![candidate(100); CANDIDATES_MAX];
         dear.fates = vec![Fate::Pending; CANDIDATES_MAX];
         assert_eq!(step(&full, 9, &dear), Ok(Step::Wait(Waiting::Block)), "there is room for so many only");
+    }
+
+    #[test]
+    fn a_cap_on_fees_delays_and_drops_nothing() {
+        let first = |price, cap| {
+            let view = View { price, ..view(0, &[]) };
+            next_step(&state(None, None), Some(head(9)), &view, Rules { fee_cap: Some(cap), ..Rules::default() })
+        };
+        let begin = |fee| Ok(Step::Begin { growth: Growth { previous: 0, head: head(9) }, nonce: 3, fee: Some(fee) });
+        assert_eq!(first(price(50), 100), begin(fee(100)));
+        assert_eq!(first(price(50), 60), begin(fee(60)), "as much as may be paid");
+        assert_eq!(first(price(50), 50), Ok(Step::Wait(Waiting::FeeCap)), "the base fee leaves nothing for a tip");
+        let plain = Some(Price { floor: 0, offer: Fee { max: 70, tip: None } });
+        assert_eq!(first(plain, 69), Ok(Step::Wait(Waiting::FeeCap)), "a gas price is all or nothing");
+        assert_eq!(first(plain, 70), begin(Fee { max: 70, tip: None }));
     }
 
     #[test]

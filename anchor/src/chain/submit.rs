@@ -7,7 +7,7 @@ use stele_rpc::meta::TreeHead;
 use tokio::sync::watch;
 
 use super::backend::{Chain, ChainError, Terms};
-use super::state::{ChainState, Fee, Growth, Intent, Kept, StateError};
+use super::state::{ChainState, Fee, Hash, Intent, Kept, StateError};
 use super::steps::{Refusal, Released, Rules, Step, Waiting, next_step};
 use super::store::{ChainStore, StoreError};
 
@@ -126,7 +126,7 @@ impl<C: Chain, S: ChainStore> Submitter<C, S> {
             Step::Capture { candidate, height } => {
                 let Some(intent) = state.intent.take() else { return Ok(Done::Overtaken) };
                 let Some(candidate) = intent.candidates.get(candidate) else { return Ok(Done::Overtaken) };
-                self.keep(intent.growth, candidate.id).await?;
+                self.keep(intent.growth.head, candidate.id).await?;
                 state.kept = Some(Kept { head: intent.growth.head, height });
                 self.save(sequence, state, Done::Anchored(intent.growth.head)).await
             }
@@ -134,7 +134,7 @@ impl<C: Chain, S: ChainStore> Submitter<C, S> {
                 let Some((id, height)) = self.chain.find(head).await? else {
                     return Ok(Done::Waited(Waiting::Finality));
                 };
-                self.keep(Growth { previous: 0, head }, id).await?;
+                self.keep(head, id).await?;
                 state.kept = Some(Kept { head, height });
                 self.save(sequence, state, Done::Anchored(head)).await
             }
@@ -153,9 +153,9 @@ impl<C: Chain, S: ChainStore> Submitter<C, S> {
         })
     }
 
-    async fn keep(&self, growth: Growth, id: [u8; 32]) -> Result<(), SubmitError> {
-        let proof = self.chain.capture(growth.head, id).await?;
-        Ok(self.store.keep(growth.head, proof).await?)
+    async fn keep(&self, head: TreeHead, id: Hash) -> Result<(), SubmitError> {
+        let proof = self.chain.capture(head, id).await?;
+        Ok(self.store.keep(head, proof).await?)
     }
 
     /// Replaces the row. Whatever goes wrong, the next step loads it again: it may have been kept all the same.
@@ -183,10 +183,8 @@ impl<C: Chain, S: ChainStore> Submitter<C, S> {
             let wanted = *newest.borrow_and_update();
             let outcome = self.step(wanted).await;
             tell(&outcome);
-            let goes_on = matches!(
-                outcome,
-                Ok(Done::Begun(_) | Done::Bumped(_) | Done::Anchored(_) | Done::Released(_) | Done::Overtaken)
-            );
+            let goes_on =
+                matches!(outcome, Ok(Done::Begun(_) | Done::Bumped(_) | Done::Anchored(_) | Done::Released(_)));
             if goes_on {
                 continue;
             }

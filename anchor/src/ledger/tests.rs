@@ -13,7 +13,10 @@ use stele_rpc::meta::TreeHead;
 use stele_types::seam::Clock;
 
 use super::*;
+use crate::chain::steps::Rules;
+use crate::chain::submit::{Done, Submitter};
 use crate::chain::tests::fuse::Blow;
+use crate::chain::tests::store::MemoryStore;
 use crate::chain::tests::suite::{self, World, growth, head};
 
 #[derive(Debug)]
@@ -124,6 +127,35 @@ async fn the_ledger_survives_failures() {
 #[tokio::test]
 async fn the_ledger_takes_two_anchors() {
     suite::two_at_once(&Opened::new()).await;
+}
+
+/// The loop that the program runs: checkpoints are announced, and anchored until nobody can announce any more.
+#[tokio::test(start_paused = true)]
+async fn announced_checkpoints_are_anchored() {
+    let world = Opened::new();
+    let store = MemoryStore::default();
+    let backend = crate::chain::open::Backend::Ledger {
+        path: world.0.folder.path().join("other"),
+        signer: signer(1),
+        clock: Arc::new(Still),
+    };
+    let chain = crate::chain::open::open(backend, LOG).unwrap();
+    let (announce, newest) = tokio::sync::watch::channel(None);
+    let (tell, mut told) = tokio::sync::mpsc::channel(64);
+    let submitter = Submitter::new(chain, store.clone(), Rules::default());
+    let hour = std::time::Duration::from_secs(3600);
+    let running = tokio::spawn(submitter.run(newest, hour, move |outcome| {
+        if let Ok(Done::Anchored(head)) = outcome {
+            tell.try_send(*head).unwrap();
+        }
+    }));
+    for size in [3, 9] {
+        announce.send(Some(head(size))).unwrap();
+        assert_eq!(told.recv().await, Some(head(size)));
+    }
+    drop(announce);
+    running.await.unwrap();
+    assert_eq!(store.sizes(), [3, 9]);
 }
 
 async fn append(ledger: &Ledger, previous: u64, size: u64) -> Result<(), ChainError> {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use stele_evidence::chain::evm::EvmProof;
 
 use super::node::{CHAIN, Node, key, rpc};
-use super::proxy::{Proxy, refusal};
+use super::proxy::{Proxy, honest, refusal};
 use crate::chain::backend::ChainError;
 use crate::chain::steps::{Rules, Waiting};
 use crate::chain::submit::{Done, SubmitError, Submitter};
@@ -12,7 +12,7 @@ use crate::chain::tests::fuse::{Fuse, Fused};
 use crate::chain::tests::store::MemoryStore;
 use crate::chain::tests::suite::{self, Cut, World as _, anchor, growth, head};
 use crate::evm::answer::{Fields, hex_number, hexadecimal, quantity};
-use crate::evm::backend::{Config, Evm};
+use crate::evm::backend::{Config, Evm, Finality};
 use crate::evm::key::AccountKey;
 use crate::evm::rpc::Rpc;
 
@@ -137,6 +137,45 @@ async fn a_dead_endpoint_is_left_for_the_next() {
     assert!(matches!(error, SubmitError::Chain(ChainError::Unreachable { .. })), "{error}");
     assert!(error.to_string().contains(&gone.to_string()) && !error.to_string().contains("secret"), "{error}");
     anchor(&node, &mut submitter, 3).await;
+}
+
+/// While no node answers nothing piles up: what was begun is finished, then comes the newest.
+#[tokio::test]
+async fn an_outage_leaves_no_backlog() {
+    let Some(node) = Node::start().await else { return };
+    let proxy = Proxy::start(&node.url, honest()).await;
+    let store = MemoryStore::default();
+    let mut submitter = submitter(Evm::new(rpc(&proxy.url), key(0), node.config()), &store);
+    expect(&mut submitter, 3, Done::Begun(head(3))).await;
+    proxy.now(Box::new(|_, _| Some(refusal(-32000, "out of order"))));
+    for size in 3..9 {
+        let error = submitter.step(Some(head(size))).await.unwrap_err();
+        assert!(matches!(&error, SubmitError::Chain(ChainError::Refused { message, .. }) if message == "out of order"));
+        assert!(!error.is_final());
+    }
+    proxy.now(honest());
+    anchor(&node, &mut submitter, 9).await;
+    suite::check(&node, &store, &[3, 9]).await;
+    assert_eq!(node.anchored().await, [growth(0, 3), growth(3, 9)]);
+}
+
+#[tokio::test]
+async fn finality_is_as_configured() {
+    for (finality, blocks) in [(Finality::Immediate, 1), (Finality::Depth(4), 5), (Finality::Finalized, 3)] {
+        let Some(node) = Node::start().await else { return };
+        let config = Config { finality, ..node.config() };
+        let store = MemoryStore::default();
+        let mut submitter = submitter(Evm::new(rpc(&node.url), key(0), config), &store);
+        sent(&node, &mut submitter, 3).await;
+        for _ in 1..blocks {
+            node.mine(1).await;
+            expect(&mut submitter, 3, Done::Waited(Waiting::Finality)).await;
+            assert!(store.sizes().is_empty(), "{finality:?}");
+        }
+        node.mine(1).await;
+        expect(&mut submitter, 3, Done::Anchored(head(3))).await;
+        assert_eq!(store.sizes(), [3], "{finality:?}");
+    }
 }
 
 /// A dialect that only looks like Ethereum: neither fee history, nor storage proofs, nor typed transactions.
