@@ -1,5 +1,6 @@
 //! Tests of whole bundles.
 
+mod anchors;
 mod damage;
 mod forgery;
 mod golden;

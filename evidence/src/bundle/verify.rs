@@ -12,14 +12,17 @@ use super::contents::Contents;
 use super::files::{ReadSeek, Source, read_all};
 use super::names::{CONTENTS, POLICY};
 use super::report::{Report, VERIFIER};
+use crate::chain::trust::{ChainsError, TrustedChains};
 use crate::lines::parse_decimal;
 use crate::policy::{POLICY_MAX, Policy, PolicyError};
 
+mod anchors;
 mod body;
 mod chain;
 mod digests;
 mod log;
 mod object;
+mod outside;
 mod part;
 mod spans;
 mod whole;
@@ -27,6 +30,7 @@ mod whole;
 use chain::Chains;
 use log::LogView;
 use object::Case;
+use outside::Outside;
 
 /// Largest slice, bytes: a whole chunk, and two hashes for each inner node over its groups.
 pub const SLICE_MAX: usize = CHUNK_BYTES_MAX + 64 * 1024;
@@ -50,6 +54,9 @@ pub enum Unusable {
     /// The bundle has no trust policy that could be read.
     #[error("{POLICY}: is missing or too large; bring your own with --policy")]
     NoPolicy,
+    /// The auditor's file of chains can't be read.
+    #[error("your file of chains: {0}")]
+    Chains(#[from] ChainsError),
     /// Reading failed.
     #[error("{name}: {error}")]
     Io {
@@ -116,6 +123,8 @@ impl ByteRange {
 pub struct Request<'a> {
     /// The auditor's own trust policy. Without it the bundle's is used, and the report says so.
     pub policy: Option<&'a [u8]>,
+    /// The chains that the auditor trusts; without them anchors are the operator's word.
+    pub chains: Option<&'a [u8]>,
     /// Object that bytes and range are of, from 1. May be left out if only one has chunks or a range.
     pub object: Option<usize>,
     /// Look at these bytes only.
@@ -142,6 +151,7 @@ pub fn verify(source: &dyn Source, request: &Request<'_>, mut file: Option<Broug
         return Ok(report);
     };
     let policy = policy(source, request)?;
+    let trusted = TrustedChains::parse(request.chains.unwrap_or_default())?;
     let target = target(contents, request, file.is_some())?;
     let mut log = LogView::new(policy, request.policy.is_some(), &contents.origin);
     let (mut chains, mut of_objects) = (Chains::default(), Vec::new());
@@ -152,11 +162,15 @@ pub fn verify(source: &dyn Source, request: &Request<'_>, mut file: Option<Broug
         report.objects.push(case.judge(&mut log, &mut chains, brought)?);
         of_objects.append(&mut case.claims);
     }
-    report.claims.extend(log.claims());
+    let mut outside = Outside::new(source, contents, &log);
+    outside.anchors(&trusted)?;
+    report.claims.extend(log.claims(&outside.dated));
+    report.claims.append(&mut outside.claims);
     report.claims.extend(never_checked());
     report.claims.append(&mut of_objects);
     report.claims.extend(chains.claims());
     report.digests = log.digests();
+    report.digests.append(&mut outside.digests);
     Ok(report)
 }
 

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use stele_evidence::bundle::files::ReadSeek;
 use stele_evidence::bundle::report::visible;
 use stele_evidence::bundle::verify::{Request, verify};
+use stele_evidence::chain::trust::CHAINS_MAX;
 use stele_evidence::policy::POLICY_MAX;
 
 use crate::arguments::{Arguments, Asked, HELP};
@@ -43,9 +44,15 @@ fn run() -> Result<ExitCode, String> {
 
 /// What there is to print, and whether all that was checked holds.
 fn judge(arguments: &Arguments) -> Result<(String, bool), String> {
-    let policy = arguments.policy.as_deref().map(read_policy).transpose()?;
+    let policy = arguments.policy.as_deref().map(|path| read(path, POLICY_MAX)).transpose()?;
+    let chains = arguments.chains.as_deref().map(|path| read(path, CHAINS_MAX)).transpose()?;
     let mut file = arguments.file.as_deref().map(|path| Ok::<_, String>((name(path), open(path)?))).transpose()?;
-    let request = Request { policy: policy.as_deref(), object: arguments.object, range: arguments.range };
+    let request = Request {
+        policy: policy.as_deref(),
+        chains: chains.as_deref(),
+        object: arguments.object,
+        range: arguments.range,
+    };
     let brought = file.as_mut().map(|(name, file)| (name.as_str(), file as &mut dyn ReadSeek));
     let directory = Directory::new(&arguments.bundle);
     let report = verify(&directory, &request, brought).map_err(|error| error.to_string())?;
@@ -71,9 +78,10 @@ fn open(path: &Path) -> Result<File, String> {
     File::open(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn read_policy(path: &Path) -> Result<Vec<u8>, String> {
+/// One byte more than there may be, so that whoever reads it says that it is too large.
+fn read(path: &Path, max: usize) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let read = open(path)?.take(POLICY_MAX as u64 + 1).read_to_end(&mut bytes);
+    let read = open(path)?.take(max as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(bytes)
 }

@@ -3,12 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use crate::bundle::files::{Files, Source as _};
+use crate::bundle::testing::outside::anchored;
 use crate::bundle::testing::{deletion, judge, range, whole};
 
 type Make = fn() -> Files;
 
-const BUNDLES: [(&str, Make); 3] =
-    [("bundle-whole", || whole(true)), ("bundle-range", range), ("bundle-deletion", deletion)];
+const BUNDLES: [(&str, Make); 4] = [
+    ("bundle-whole", || whole(true)),
+    ("bundle-range", range),
+    ("bundle-deletion", deletion),
+    ("bundle-anchored", anchored),
+];
 
 fn folder(bundle: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(bundle)
