@@ -67,6 +67,7 @@ const _: () = assert!(
         + crate::policy::POLICY_MAX
         + 2 * crate::chain::trust::CHAINS_MAX
         + crate::note::NOTE_MAX
+        + 2 * crate::timestamp::roots::ROOTS_MAX
         + 2 * crate::tlog_proof::TLOG_PROOF_MAX
         + 2 * range_file::RANGE_FILE_MAX
         + 2 * verify::SLICE_MAX
@@ -76,5 +77,9 @@ const _: () = assert!(
 
 // Anchors and time stamps are looked at when no slice is held any more, and take less.
 const _: () = assert!(
-    2 * crate::chain::evm::EVM_PROOF_MAX + 2 * CONSISTENCY_MAX + 2 * crate::note::NOTE_MAX < 2 * verify::SLICE_MAX
+    2 * crate::chain::evm::EVM_PROOF_MAX
+        + 2 * CONSISTENCY_MAX
+        + 3 * crate::note::NOTE_MAX
+        + 4 * crate::timestamp::RESPONSE_MAX
+        < 2 * verify::SLICE_MAX
 );

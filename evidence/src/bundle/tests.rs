@@ -5,3 +5,4 @@ mod damage;
 mod forgery;
 mod golden;
 mod judgement;
+mod stamps;

@@ -15,6 +15,7 @@ use super::report::{Report, VERIFIER};
 use crate::chain::trust::{ChainsError, TrustedChains};
 use crate::lines::parse_decimal;
 use crate::policy::{POLICY_MAX, Policy, PolicyError};
+use crate::timestamp::roots::{Roots, RootsError};
 
 mod anchors;
 mod body;
@@ -25,6 +26,7 @@ mod object;
 mod outside;
 mod part;
 mod spans;
+mod stamps;
 mod whole;
 
 use chain::Chains;
@@ -57,6 +59,9 @@ pub enum Unusable {
     /// The auditor's file of chains can't be read.
     #[error("your file of chains: {0}")]
     Chains(#[from] ChainsError),
+    /// The auditor's roots can't be read.
+    #[error("your time-stamping roots: {0}")]
+    Roots(#[from] RootsError),
     /// Reading failed.
     #[error("{name}: {error}")]
     Io {
@@ -125,6 +130,9 @@ pub struct Request<'a> {
     pub policy: Option<&'a [u8]>,
     /// The chains that the auditor trusts; without them anchors are the operator's word.
     pub chains: Option<&'a [u8]>,
+    /// Root certificates of time-stamping authorities in PEM; without them time stamps are the operator's
+    /// word.
+    pub tsa_roots: Option<&'a [u8]>,
     /// Object that bytes and range are of, from 1. May be left out if only one has chunks or a range.
     pub object: Option<usize>,
     /// Look at these bytes only.
@@ -152,6 +160,7 @@ pub fn verify(source: &dyn Source, request: &Request<'_>, mut file: Option<Broug
     };
     let policy = policy(source, request)?;
     let trusted = TrustedChains::parse(request.chains.unwrap_or_default())?;
+    let roots = roots(request)?;
     let target = target(contents, request, file.is_some())?;
     let mut log = LogView::new(policy, request.policy.is_some(), &contents.origin);
     let (mut chains, mut of_objects) = (Chains::default(), Vec::new());
@@ -164,6 +173,7 @@ pub fn verify(source: &dyn Source, request: &Request<'_>, mut file: Option<Broug
     }
     let mut outside = Outside::new(source, contents, &log);
     outside.anchors(&trusted)?;
+    outside.timestamps(&roots)?;
     report.claims.extend(log.claims(&outside.dated));
     report.claims.append(&mut outside.claims);
     report.claims.extend(never_checked());
@@ -252,6 +262,12 @@ fn policy(source: &dyn Source, request: &Request<'_>) -> Result<Policy, Unusable
         Err(error) => return Err(Unusable::Io { name: POLICY.to_owned(), error }),
     };
     Policy::parse(&bytes).map_err(|error| Unusable::Policy { whose: POLICY, error })
+}
+
+fn roots(request: &Request<'_>) -> Result<Roots, Unusable> {
+    let mut roots = Roots::default();
+    request.tsa_roots.map(|pem| roots.add(pem)).transpose()?;
+    Ok(roots)
 }
 
 /// The object that the auditor's bytes or range are of.

@@ -4,11 +4,14 @@ use super::{Log, ORIGIN, SIZE, event, log, policy, writer};
 use crate::bundle::files::Files;
 use crate::bundle::report::Report;
 use crate::bundle::verify::{Request, Unusable, verify};
-use crate::bundle::writer::{AnchorEvidence, AnchorProof, BundleWriter};
+use crate::bundle::writer::{AnchorEvidence, AnchorProof, BundleWriter, TimestampEvidence};
 use crate::chain::evm::testing::{PIN, proof};
 use crate::chain::ledger::tests::{key, signer};
 use crate::chain::ledger::{Block, LedgerState};
 use crate::chain::{Anchored, log_id};
+use crate::note::Note;
+use crate::timestamp::tests::P256;
+use crate::tlog_proof::TlogProof;
 use crate::tree::{Hash, leaf_hash, reference};
 
 /// Size at which the larger chain has the log.
@@ -19,7 +22,7 @@ pub(crate) const SMALLER: u64 = 9;
 pub(crate) const BLOCK_TIMES: [u64; 2] = [1_790_000_200, 1_790_000_900];
 
 /// The log as it is later.
-fn later() -> Log {
+pub(crate) fn later() -> Log {
     let mut log = log();
     log.leaves.extend((SIZE..LARGER).map(|index| leaf_hash(&index.to_be_bytes())));
     log
@@ -36,6 +39,11 @@ pub(crate) fn consistency(old: u64, new: u64) -> Vec<Hash> {
     if old == new { Vec::new() } else { reference::subproof(old, &later().leaves[..new], true) }
 }
 
+/// The checkpoint of the bundles, signatures included.
+pub(crate) fn note() -> Note {
+    TlogProof::parse(&log().proof(4)).unwrap().checkpoint
+}
+
 /// An EVM proof of this size.
 pub(crate) fn evm(size: u64, time: u64) -> Vec<u8> {
     proof(&at_size(size), time).encode().unwrap()
@@ -48,7 +56,12 @@ pub(crate) fn block(anchored: Anchored) -> Block {
 
 /// The events up to the deletion, and nothing from outside yet.
 pub(crate) fn begun() -> BundleWriter<Files> {
-    let (mut writer, log) = (writer(), log());
+    begun_at(&log())
+}
+
+/// The same with the log as it is at some time.
+pub(crate) fn begun_at(log: &Log) -> BundleWriter<Files> {
+    let mut writer = writer();
     for index in [4, 7, 11] {
         let ((record, salt), proof) = (event(index), log.proof(index));
         writer.object(&record, &salt, &proof).unwrap().without_bytes().unwrap();
@@ -68,6 +81,15 @@ pub(crate) fn anchored() -> Files {
     ] {
         writer.anchor(&AnchorEvidence { name, proof, consistency: &consistency }).unwrap();
     }
+    writer.finish().unwrap()
+}
+
+/// The same events with a time stamp over the checkpoint that they lead to.
+pub(crate) fn stamped() -> Files {
+    let mut writer = begun();
+    let note = note();
+    let evidence = TimestampEvidence { response: P256, checkpoint: note.as_bytes(), consistency: &[] };
+    writer.timestamp(&evidence).unwrap();
     writer.finish().unwrap()
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use crate::bundle::bag::BagError;
 use crate::bundle::files::{Files, ListError, Listed, ReadSeek, Source};
 use crate::bundle::names::{CONTENTS, COVERED, DECLARATION, FETCH, INFO, POLICY, TAG_DIGESTS};
-use crate::bundle::testing::outside::anchored;
+use crate::bundle::testing::outside::{anchored, stamped};
 use crate::bundle::testing::{RANGE, WHOLE, deletion, judge, judge_bytes, long_chunks, range, reseal, whole};
 use crate::bundle::verify::{Request, Unusable, verify};
 
@@ -53,6 +53,11 @@ fn every_flipped_byte_of_anchors_is_named() {
 }
 
 #[test]
+fn every_flipped_byte_of_a_time_stamp_is_named() {
+    flip_all(&stamped(), true);
+}
+
+#[test]
 fn every_flipped_byte_of_the_auditors_file_is_named_by_its_chunk() {
     let (bundle, good) = (whole(false), WHOLE.concat());
     assert!(judge_bytes(&bundle, &good, None).unwrap().consistent());
@@ -82,7 +87,7 @@ fn every_flipped_byte_of_the_auditors_part_is_named_exactly() {
 
 #[test]
 fn missing_cut_longer_and_renamed_files_are_named() {
-    for good in [whole(true), range(), deletion(), anchored()] {
+    for good in [whole(true), range(), deletion(), anchored(), stamped()] {
         for name in good.files.keys() {
             let mut missing = good.clone();
             let mut bytes = missing.files.remove(name).unwrap();

@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use crate::bundle::files::{Files, Source as _};
-use crate::bundle::testing::outside::anchored;
+use crate::bundle::testing::outside::{anchored, stamped};
 use crate::bundle::testing::{deletion, judge, range, whole};
 
 type Make = fn() -> Files;
 
-const BUNDLES: [(&str, Make); 4] = [
+const BUNDLES: [(&str, Make); 5] = [
     ("bundle-whole", || whole(true)),
     ("bundle-range", range),
     ("bundle-deletion", deletion),
     ("bundle-anchored", anchored),
+    ("bundle-stamped", stamped),
 ];
 
 fn folder(bundle: &str) -> PathBuf {

@@ -1,13 +1,17 @@
 //! Writing down anchors and time stamps. As with all else, what the verifier would refuse is not written.
 
 use super::{BundleWriter, WriteError};
-use crate::bundle::contents::{BundleAnchor, ChainKind, VERSION_OUTSIDE};
+use crate::bundle::contents::{BundleAnchor, BundleTimestamp, ChainKind, VERSION_OUTSIDE};
 use crate::bundle::files::Sink;
 use crate::bundle::join::{join, print_consistency};
 use crate::chain::evm::EvmProof;
 use crate::chain::ledger::Block;
 use crate::chain::{Anchored, log_id};
+use crate::checkpoint::Checkpoint;
+use crate::note::Note;
 use crate::proof::Head;
+use crate::timestamp::response::Response;
+use crate::timestamp::roots::Roots;
 use crate::tree::Hash;
 
 /// Proof of an anchor, as the anchor role kept it.
@@ -102,8 +106,41 @@ impl<S: Sink> BundleWriter<S> {
         Ok(())
     }
 
+    /// Takes a time stamp over a checkpoint of the log, byte for byte as it was stamped. Comes behind the first
+    /// object.
+    ///
+    /// # Errors
+    /// The response shows nothing of this checkpoint, it is not joined with the bundle's, or the sink failed.
+    pub fn timestamp(&mut self, evidence: &TimestampEvidence<'_>) -> Result<(), WriteError> {
+        let ours = self.joinable()?;
+        let failed = |why: String| WriteError::Timestamp(why);
+        let response = Response::parse(evidence.response).map_err(|error| failed(error.to_string()))?;
+        // Whether its certificate is worth anything is for the auditor to say.
+        let stamped = response.verify(evidence.checkpoint, &Roots::default(), None);
+        stamped.map_err(|error| failed(error.to_string()))?;
+        let note = Note::parse(evidence.checkpoint).map_err(|error| failed(error.to_string()))?;
+        let checkpoint = Checkpoint::parse(note.text()).map_err(|error| failed(error.to_string()))?;
+        if checkpoint.origin() != self.contents.origin {
+            return Err(failed("it is over a checkpoint of another log".to_owned()));
+        }
+        let same = self.checkpoint.as_ref().is_some_and(|(first, _)| first.as_bytes() == evidence.checkpoint);
+        let stem = format!("data/timestamps/{:04}", self.contents.timestamps.len() + 1);
+        self.failed = true;
+        let consistency = self.consistency(&stem, ours, checkpoint.head(), evidence.consistency)?;
+        let file = format!("{stem}.tsr");
+        self.file(&file, evidence.response)?;
+        let checkpoint = (!same).then(|| format!("{stem}.checkpoint"));
+        if let Some(name) = &checkpoint {
+            self.file(name, evidence.checkpoint)?;
+        }
+        self.contents.timestamps.push(BundleTimestamp { response: file, checkpoint, consistency });
+        self.contents.version = VERSION_OUTSIDE;
+        self.failed = false;
+        Ok(())
+    }
+
     /// Size and root that outside evidence is joined with.
-    pub(super) fn joinable(&self) -> Result<Head, WriteError> {
+    fn joinable(&self) -> Result<Head, WriteError> {
         if self.failed {
             return Err(WriteError::Failed);
         }
@@ -111,7 +148,7 @@ impl<S: Sink> BundleWriter<S> {
     }
 
     /// Writes the consistency proof, if there is one, once it holds.
-    pub(super) fn consistency(
+    fn consistency(
         &mut self,
         stem: &str,
         ours: Head,
