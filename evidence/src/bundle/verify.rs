@@ -174,7 +174,7 @@ pub fn verify(source: &dyn Source, request: &Request<'_>, mut file: Option<Broug
     let mut outside = Outside::new(source, contents, &log);
     outside.anchors(&trusted)?;
     outside.timestamps(&roots)?;
-    report.claims.extend(log.claims(&outside.dated));
+    report.claims.extend(log.claims(&outside.dated, &outside.chains));
     report.claims.append(&mut outside.claims);
     report.claims.extend(never_checked());
     report.claims.append(&mut of_objects);

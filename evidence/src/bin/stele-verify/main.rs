@@ -133,6 +133,23 @@ mod tests {
     }
 
     #[test]
+    fn chains_of_the_auditor_are_believed() {
+        for (chains, believed) in [(Some(golden("chains.txt")), 3), (None, 0)] {
+            let arguments = Arguments { bundle: golden("bundle-anchored"), chains, ..Arguments::default() };
+            let (text, consistent) = judge(&arguments).unwrap();
+            assert!(consistent);
+            assert_eq!(
+                text.matches("一致 A chain recorded the log at this time [verified now]").count(),
+                believed,
+                "{text}"
+            );
+        }
+        let unreadable = Some(golden("bundle-whole/bagit.txt"));
+        let arguments = Arguments { bundle: golden("bundle-anchored"), chains: unreadable, ..Arguments::default() };
+        assert!(judge(&arguments).unwrap_err().contains("line 1"));
+    }
+
+    #[test]
     fn the_auditors_file_is_compared_under_its_own_name() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("exhibit.dcm");

@@ -30,6 +30,10 @@ fn time(report: &Report) -> &Claim {
     report.claims.iter().find(|claim| claim.question == Question::Time).unwrap()
 }
 
+fn history(report: &Report) -> &Claim {
+    report.claims.iter().find(|claim| claim.question == Question::NonEquivocation).unwrap()
+}
+
 #[test]
 fn chains_and_blocks_that_the_auditor_lists_are_believed() {
     let report = judge_with(&anchored(), &chains()).unwrap();
@@ -77,12 +81,16 @@ fn believed_blocks_date_what_no_witness_does() {
     assert_eq!((claim.class, claim.outcome), GOOD);
     assert_eq!(claim.time, "2026-09-21T14:16:40Z");
     assert!(claim.trusted.en.contains("chain main"));
+    let same = history(&report);
+    assert_eq!((same.class, same.outcome), GOOD);
+    assert!(same.detail.en.contains("chain other sees this history up to size 20"), "{}", same.detail.en);
     // The ledger is earlier and covers less.
     let ledger = format!("ledger own {} independent\n", ledger::key().vkey());
     let request = Request { chains: Some(ledger.as_bytes()), ..Request::default() };
     let report = verify(&anchored(), &request, None).unwrap();
     assert_eq!(classes(&report), [GOOD, WORD, WORD]);
     assert_eq!((time(&report).class, time(&report).outcome), WORD);
+    assert_eq!((history(&report).class, history(&report).outcome), WORD);
 }
 
 #[test]

@@ -112,6 +112,9 @@ impl Outside<'_> {
         };
         self.claims.push(claim.of(&anchor.proof, found.algorithm).at(found.time));
         if covered == Covered::All {
+            if found.dated.is_some() && anchor.chain == ChainKind::Evm {
+                self.chains.push((anchor.name.clone(), anchor.size));
+            }
             self.dated.extend(found.dated);
         }
     }

@@ -134,8 +134,9 @@ impl<'a> LogView<'a> {
         self.checkpoint.as_ref().filter(|_| self.other.is_none()).map(|(note, _)| note)
     }
 
-    /// Claims on the log as a whole; `dated` are times from elsewhere that hold for all of it.
-    pub(super) fn claims(&self, dated: &[Dated]) -> Vec<Claim> {
+    /// Claims on the log as a whole; `dated` are times from elsewhere that hold for every object, `chains`
+    /// those that take one history only, with the size that they have.
+    pub(super) fn claims(&self, dated: &[Dated], chains: &[(String, u64)]) -> Vec<Claim> {
         let mut claims = vec![self.policy_claim()];
         match (&self.checkpoint, self.other) {
             (_, Some(number)) => claims.push(Claim::differs(
@@ -156,7 +157,7 @@ impl<'a> LogView<'a> {
             }
         }
         let [time, same] = self.witnessed();
-        claims.extend([date(time, dated), same]);
+        claims.extend([date(time, dated), single(same, chains)]);
         claims
     }
 
@@ -237,6 +238,24 @@ fn date(witnessed: Claim, dated: &[Dated]) -> Claim {
                 format!("由日志之外的证据确定；本证据包全部对象最迟于 {at} 已记入日志"),
             );
             Claim::agrees(Question::Time, text).trusting(&earliest.trusted.en, &earliest.trusted.zh).at(at)
+        }
+        _ => witnessed,
+    }
+}
+
+/// Where no witness vouches for one history, a contract does that takes one root for a size, and no size twice.
+fn single(witnessed: Claim, chains: &[(String, u64)]) -> Claim {
+    match chains.iter().max_by_key(|(_, size)| *size) {
+        Some((chain, size)) if witnessed.outcome != Outcome::Agrees => {
+            let text = Text::new(
+                format!(
+                    "whoever looks at chain {chain} sees this history up to size {size}: the contract takes one root for a size"
+                ),
+                format!("凡查看链 {chain} 者，所见至大小 {size} 的历史均与此相同：合约对每一大小仅接受一个根"),
+            );
+            let trusted =
+                (format!("chain {chain} and the contract that you listed"), format!("链 {chain} 及审核方列明的合约"));
+            Claim::agrees(Question::NonEquivocation, text).trusting(&trusted.0, &trusted.1)
         }
         _ => witnessed,
     }

@@ -30,6 +30,8 @@ pub(super) struct Outside<'a> {
     pub(super) digests: Vec<(String, String)>,
     /// Times that hold for every object of the bundle.
     pub(super) dated: Vec<Dated>,
+    /// Believed chains that take one history only, and the size they have; every object is below it.
+    pub(super) chains: Vec<(String, u64)>,
 }
 
 /// A file that can't be used, in words for the report.
@@ -37,7 +39,7 @@ pub(super) type Unread = Text;
 
 impl<'a> Outside<'a> {
     pub(super) fn new(source: &'a dyn Source, contents: &'a Contents, log: &'a LogView<'a>) -> Self {
-        Self { source, contents, log, claims: Vec::new(), digests: Vec::new(), dated: Vec::new() }
+        Self { source, contents, log, claims: Vec::new(), digests: Vec::new(), dated: Vec::new(), chains: Vec::new() }
     }
 
     /// Reads a small file; a missing or overlong one is a finding, a failing drive is not.
