@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`ledger`] | the embedded default: hash-linked signed blocks of the operator's own |
 //! | [`evm`] | proofs of anchors on Ethereum-like chains |
+//! | [`trust`] | which chains an auditor trusts |
 //! | [`trie`] | Merkle Patricia proofs, which those are made of |
 //! | [`rlp`] | the encoding of all of it |
 
@@ -16,6 +17,7 @@ pub mod evm;
 pub mod ledger;
 pub mod rlp;
 pub mod trie;
+pub mod trust;
 
 /// What a log is called on a chain: SHA-256 of its origin, so that chains tell nobody whose log it is.
 pub fn log_id(origin: &str) -> Hash {

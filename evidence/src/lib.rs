@@ -19,6 +19,7 @@
 //! | [`policy`] | C2SP tlog-policy: which logs and witnesses are trusted |
 //! | [`tlog_proof`] | C2SP tlog-proof: one entry's path to a signed checkpoint |
 //! | [`chain`] | proofs that a chain took notice of a checkpoint |
+//! | [`timestamp`] | RFC 3161 time stamps over checkpoints |
 //! | [`bundle`] | evidence bundles: writing, reading, judging, reporting |
 //! | [`witness`] | C2SP tlog-witness: requests for cosignatures, and the decision on them |
 #![deny(missing_docs)]
@@ -42,6 +43,7 @@ pub mod proof;
 pub mod record;
 pub mod tile_path;
 pub mod tiles;
+pub mod timestamp;
 pub mod tlog_proof;
 pub mod tree;
 pub mod vkey;

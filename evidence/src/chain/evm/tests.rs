@@ -122,11 +122,11 @@ fn block_of(receipt: Vec<u8>) -> EvmProof {
 #[test]
 fn only_the_pinned_event_counts() {
     let good = event(&anchored(), &PIN);
-    let found = block_of(receipt(2, &[1], &[good.clone()])).verify(&PIN).unwrap();
+    let found = block_of(receipt(2, &[1], std::slice::from_ref(&good))).verify(&PIN).unwrap();
     assert!(!found.stored && found.anchored == anchored());
     let refusal = |receipt| block_of(receipt).verify(&PIN).unwrap_err();
-    assert_eq!(refusal(receipt(2, &[], &[good.clone()])), EvmError::Failed);
-    assert_eq!(refusal(receipt(0, &[7; 32], &[good.clone()])), EvmError::Failed);
+    assert_eq!(refusal(receipt(2, &[], std::slice::from_ref(&good))), EvmError::Failed);
+    assert_eq!(refusal(receipt(0, &[7; 32], std::slice::from_ref(&good))), EvmError::Failed);
     assert_eq!(refusal(receipt(2, &[1], &[])), EvmError::NoEvent);
     let by = |pin: &Pin| receipt(2, &[1], &[event(&anchored(), pin)]);
     assert_eq!(refusal(by(&Pin { contract: [1; 20], ..PIN })), EvmError::OtherContract);
