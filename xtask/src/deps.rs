@@ -39,7 +39,7 @@ const KNOWN_ONLY_BY: [(&str, &[&str], &str); 13] = [
     ("reed-solomon-erasure", &["chunker"], "coding belongs to chunker"),
     ("fastcdc", &["chunker"], "cutting belongs to chunker"),
     ("bao-tree", &["chunker", "evidence"], "slices belong to chunker"),
-    ("object_store", &["metadata", "loadtest"], "a client library"),
+    ("object_store", &["metadata", "loadtest", "cli"], "a client library"),
     ("anyhow", &["cli", "loadtest", "sim", "xtask"], "libraries have typed errors"),
 ];
 
