@@ -8,6 +8,7 @@ use stele_evidence::checkpoint::Checkpoint;
 use stele_evidence::cosignature::{SignError, cosign, sign_note};
 use stele_evidence::keys::{SignatureType, Signer};
 use stele_evidence::note::{Note, NoteError};
+use stele_evidence::policy;
 use stele_evidence::proof::Head;
 use stele_evidence::vkey::KeyName;
 use stele_rpc::client::{MetaClient, unexpected};
@@ -153,7 +154,8 @@ impl Anchor {
             lines.push(line?);
         }
         let note = Note::build(&text, &lines)?;
-        let signed = SignedNote { head, note: Bytes::copy_from_slice(note.as_bytes()) };
+        let policy = policy::of_log(self.signers.iter().map(|signer| signer.vkey()));
+        let signed = SignedNote { head, note: Bytes::copy_from_slice(note.as_bytes()), policy: policy.into() };
         let kept = self.send(LogCommand::PublishNote(signed)).await?;
         Ok(if kept { Done::Published(head) } else { Done::Overtaken })
     }

@@ -1,12 +1,11 @@
 //! A consistency proof between two sizes of the log, computed here from tiles that the cluster serves, so that the
 //! cluster's word counts for nothing.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use stele_evidence::fetched::{Answer, FetchedTiles, TILES_MAX};
 use stele_evidence::proof::{Head, ProofError, consistency, verify_consistency};
-use stele_evidence::tiles::{TileError, TileSource};
+use stele_evidence::tiles::TileError;
 use stele_evidence::tree::Hash;
 use stele_rpc::client::{MetaClient, unexpected};
 use stele_rpc::error::RpcError;
@@ -38,56 +37,28 @@ pub enum Unproven {
     },
 }
 
-/// Most tiles that one proof asks for: two paths through 64 levels.
-const TILES_MAX: usize = 256;
-
-/// Tiles that are here already; notes one that is not.
-#[derive(Default)]
-struct Fetched {
-    tiles: BTreeMap<(u8, u64), Vec<Hash>>,
-    wanted: RefCell<Option<(u8, u64)>>,
-}
-
-impl TileSource for Fetched {
-    type Error = std::convert::Infallible;
-
-    fn tile(&self, level: u8, index: u64) -> Result<Vec<Hash>, Self::Error> {
-        let found = self.tiles.get(&(level, index)).cloned();
-        if found.is_none() {
-            self.wanted.borrow_mut().get_or_insert((level, index));
-        }
-        Ok(found.unwrap_or_default())
-    }
-}
-
 /// Proves that `new` extends `old`.
 ///
 /// # Errors
 /// [`Unproven`].
 pub async fn extends(meta: &MetaClient, old: TreeHead, new: TreeHead, timeout: Duration) -> Result<(), Unproven> {
-    let mut tiles = BTreeMap::new();
-    for _ in 0..=TILES_MAX {
-        let (answer, wanted) = {
-            let source = Fetched { tiles: std::mem::take(&mut tiles), wanted: RefCell::new(None) };
-            let answer = consistency(&source, old.size, new.size);
-            tiles = source.tiles;
-            (answer, source.wanted.into_inner())
-        };
-        let forked = |error| Unproven::Forked { old: old.size, new: new.size, error };
-        match (answer, wanted) {
-            (Ok(proof), _) => {
+    let forked = |error| Unproven::Forked { old: old.size, new: new.size, error };
+    let mut tiles = FetchedTiles::default();
+    while tiles.len() <= TILES_MAX {
+        match tiles.ask(|tiles| consistency(tiles, old.size, new.size)) {
+            Ok(Answer::Known(proof)) => {
                 let [old, new] = [old, new].map(|head| Head { size: head.size, root: head.root });
                 return verify_consistency(old, new, &proof).map_err(forked);
             }
-            (Err(TileError::Missing { .. }), Some((level, index))) => {
+            Ok(Answer::Lacks { level, index }) => {
                 let hashes = fetch(meta, level, index, timeout).await?;
                 if hashes.is_empty() {
                     return Err(Unproven::Missing { level, index });
                 }
-                tiles.insert((level, index), hashes);
+                tiles.add(level, index, hashes);
             }
-            (Err(TileError::Missing { level, index }), None) => return Err(Unproven::Missing { level, index }),
-            (Err(TileError::OutOfRange | TileError::Source { .. }), _) => return Err(forked(ProofError::OutOfRange)),
+            Err(TileError::Missing { level, index }) => return Err(Unproven::Missing { level, index }),
+            Err(TileError::OutOfRange | TileError::Source { .. }) => return Err(forked(ProofError::OutOfRange)),
         }
     }
     Err(Unproven::Missing { level: 0, index: 0 })

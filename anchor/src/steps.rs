@@ -114,7 +114,7 @@ mod tests {
         LogHead {
             now: head(now),
             checkpoint: committed.map(|size| Checkpoint { head: head(size), time: 1 }),
-            published: published.map(|size| SignedNote { head: head(size), note: Bytes::new() }),
+            published: published.map(|size| SignedNote { head: head(size), note: Bytes::new(), policy: Bytes::new() }),
         }
     }
 

@@ -65,7 +65,9 @@ impl Log {
                 let hashes = self.tiles.get(&(level, index)).map(|hashes| hashes.as_flattened()).unwrap_or_default();
                 Ok(LogReply::Tile(Bytes::copy_from_slice(hashes)))
             }
-            LogRead::Entries { .. } | LogRead::Record { .. } => Err(RpcError::new(Code::Malformed, "not here")),
+            LogRead::Entries { .. } | LogRead::Record { .. } | LogRead::KeyEvents { .. } => {
+                Err(RpcError::new(Code::Malformed, "not here"))
+            }
         }
     }
 

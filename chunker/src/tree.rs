@@ -7,10 +7,12 @@
 use stele_types::ids::{ChunkId, ObjectRoot, TreeHash};
 
 mod proof;
+mod prover;
 #[cfg(test)]
 mod tests;
 
 pub use proof::{ProofError, RangeProof, VerifiedLeaf, prove_range, verify_range};
+pub use prover::RangeProver;
 
 const LEAF: u8 = 0x00;
 const NODE: u8 = 0x01;

@@ -6,6 +6,8 @@
 //! | `stele dev` | a whole store in one process |
 //! | `stele cluster` | founding a cluster, letting nodes in, its state |
 //! | `stele metadata`, `stele storage-node`, `stele s3-gateway`, `stele anchor` | one process of a cluster |
+//! | `stele evidence` | bundles for auditors |
+//! | `stele log` | checking and watching an evidence log |
 //! | `stele status` | what a running store says of itself |
 //! | `stele config show` | the configuration in force |
 
@@ -14,11 +16,14 @@ mod anchor;
 mod cluster;
 mod config;
 mod dev;
+mod evidence;
 mod front;
+mod log;
 mod logging;
 mod real;
 mod s3_tls;
 mod status_command;
+mod web;
 
 use std::process::ExitCode;
 
@@ -64,6 +69,16 @@ enum Command {
     S3Gateway(GatewayArgs),
     /// Close and sign the evidence log of a cluster.
     Anchor(AnchorArgs),
+    /// Take evidence of stored objects home.
+    Evidence {
+        #[command(subcommand)]
+        command: evidence::EvidenceCommand,
+    },
+    /// Check and watch an evidence log, trusting nobody.
+    Log {
+        #[command(subcommand)]
+        command: log::LogCommand,
+    },
     /// Show what a running store says of itself. Exit code 0: all well, 1: problems, 2: not serving.
     Status(status_command::StatusArgs),
     /// Look at the configuration.
@@ -106,6 +121,8 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::StorageNode(args) => run_process(&runtime, Process::Storage(args)),
         Command::S3Gateway(args) => run_process(&runtime, Process::Gateway(args)),
         Command::Anchor(args) => run_process(&runtime, Process::Anchor(args)),
+        Command::Log { command } => runtime.block_on(command.run()),
+        Command::Evidence { command } => runtime.block_on(command.run()),
         Command::Status(args) => runtime.block_on(status_command::run(args)),
         Command::Config { command: ConfigCommand::Show { flags } } => {
             let config = config::load(&flags, std::env::vars_os())?;

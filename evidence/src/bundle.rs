@@ -35,6 +35,8 @@ mod tests;
 pub mod verify;
 pub mod writer;
 
+pub use calendar::utc;
+
 /// Most objects in a bundle.
 pub const OBJECTS_MAX: usize = 1000;
 /// Most files in a bundle.

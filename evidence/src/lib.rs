@@ -8,6 +8,9 @@
 //! | [`record`] | [`record::Record`]: what happened to one version of one key |
 //! | [`tree`] | leaf, node and root hashes; [`tree::Edge`], the right edge that appends need |
 //! | [`tiles`] | C2SP tlog-tiles: which hashes stand in which tile, and hashes of subtrees from tiles |
+//! | [`fetched`] | tiles that are fetched one at a time, as proofs need them |
+//! | [`rebuild`] | a log computed anew from its entries |
+//! | [`watch`] | whether checkpoints belong to one history |
 //! | [`tile_path`] | where tiles and entry bundles stand |
 //! | [`entry_bundle`] | entry bundles: the entries of a tile |
 //! | [`proof`] | inclusion and consistency proofs: generation from tiles, verification (RFC 9162) |
@@ -30,6 +33,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod cosignature;
 pub mod entry_bundle;
+pub mod fetched;
 pub mod fuzzing;
 #[cfg(test)]
 mod golden;
@@ -40,6 +44,7 @@ pub mod note;
 mod oracles;
 pub mod policy;
 pub mod proof;
+pub mod rebuild;
 pub mod record;
 pub mod tile_path;
 pub mod tiles;
@@ -47,4 +52,5 @@ pub mod timestamp;
 pub mod tlog_proof;
 pub mod tree;
 pub mod vkey;
+pub mod watch;
 pub mod witness;

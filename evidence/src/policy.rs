@@ -106,6 +106,11 @@ struct Group {
     members: Vec<Member>,
 }
 
+/// The policy that trusts these keys of a log and asks for no witness.
+pub fn of_log<'k>(keys: impl Iterator<Item = &'k VerifierKey>) -> String {
+    keys.map(|key| format!("log {key}\n")).chain(["quorum none\n".to_owned()]).collect()
+}
+
 /// A policy that keeps all rules.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {

@@ -19,6 +19,20 @@ pub struct TilePath {
 }
 
 impl TilePath {
+    /// A tile of a tree of `size` leaves, as wide as it is there; `None` if the tree has no such tile.
+    pub fn of(size: u64, level: Option<u8>, index: u64) -> Option<Self> {
+        let hashes = size.checked_shr(8 * u32::from(level.unwrap_or(0))).unwrap_or(0);
+        let left = hashes.checked_sub(index.checked_mul(TILE_WIDTH as u64)?)?;
+        let width = usize::try_from(left).unwrap_or(TILE_WIDTH).min(TILE_WIDTH);
+        (width > 0).then_some(Self { level, index, width })
+    }
+
+    /// The same tile once it is full.
+    #[must_use]
+    pub fn full(self) -> Self {
+        Self { width: TILE_WIDTH, ..self }
+    }
+
     /// Reads a path. There is one way to write each: no other leading zeros than the three-digit
     /// groups have, and no width for a full tile.
     pub fn parse(path: &str) -> Option<Self> {
@@ -79,6 +93,23 @@ fn parse_index(groups: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn tiles_are_as_wide_as_the_tree_has_them() {
+        let of = |size, level, index| TilePath::of(size, level, index).map(|tile| tile.to_string());
+        assert_eq!(of(70_000, Some(0), 273).as_deref(), Some("tile/0/273.p/112"));
+        assert_eq!(of(70_000, Some(1), 1).as_deref(), Some("tile/1/001.p/17"));
+        assert_eq!(of(70_000, None, 0).as_deref(), Some("tile/entries/000"));
+        assert_eq!(
+            of(256, Some(1), 0).map(|path| TilePath::parse(&path).unwrap().full().to_string()).unwrap(),
+            "tile/1/000"
+        );
+        for (size, level, index) in
+            [(0, Some(0), 0), (256, Some(0), 1), (255, Some(1), 0), (9, Some(63), 0), (9, None, u64::MAX)]
+        {
+            assert_eq!(of(size, level, index), None);
+        }
+    }
+
     use super::*;
 
     #[test]

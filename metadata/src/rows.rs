@@ -300,6 +300,9 @@ pub struct PublishedRow {
     pub root: HashRow,
     /// Exact bytes.
     pub note: bytes::Bytes,
+    /// Trust policy that goes with it.
+    #[serde(default)]
+    pub policy: bytes::Bytes,
 }
 
 impl CheckpointRow {

@@ -9,8 +9,8 @@ mod writes;
 
 pub use changes::{ChangeVersion, Changed, NewRetention, VersionChange};
 pub use log::{
-    Checkpoint, LOG_ENTRIES_MAX, LogCommand, LogHead, LogRead, LogRecord, LogReply, NOTE_BYTES_MAX, SignedNote,
-    TreeHead,
+    Checkpoint, KEY_EVENTS_MAX, KeyEvent, LOG_ENTRIES_MAX, LogCommand, LogHead, LogRead, LogRecord, LogReply,
+    NOTE_BYTES_MAX, POLICY_BYTES_MAX, SignedNote, TreeHead,
 };
 pub use moves::{AppendVersion, Expected, RenameKey, RenameToken};
 pub use nodes::{Heartbeat, Liveness, NewNode, TokenRow};

@@ -50,6 +50,21 @@ pub(crate) fn produced(receiver: mpsc::Receiver<Result<Bytes, GatewayError>>, le
     Box::pin(CountedBody { source: Source::Producer(receiver), remaining: len, ended: false })
 }
 
+/// A body whose length nobody knows before: it ends with `None`. A producer that stops without it is an error.
+pub(crate) fn marked(receiver: mpsc::Receiver<Result<Option<Bytes>, GatewayError>>) -> BodyStream {
+    let ended = || GatewayError::Internal { what: "a body ended without its end mark".into() };
+    Box::pin(futures::stream::unfold(Some(receiver), move |receiver| async move {
+        let mut receiver = receiver?;
+        let failed = |error| Some((Err(BodyError::Store(Box::new(error))), None));
+        match receiver.recv().await {
+            Some(Ok(Some(bytes))) => Some((Ok(bytes), Some(receiver))),
+            Some(Ok(None)) => None,
+            Some(Err(error)) => failed(error),
+            None => failed(ended()),
+        }
+    }))
+}
+
 impl CountedBody {
     fn fail(&mut self, error: GatewayError) -> Poll<Option<Result<Bytes, BodyError>>> {
         self.ended = true;
@@ -109,6 +124,21 @@ mod tests {
             drop(tx);
             let got: Vec<_> = produced(rx, len).collect().await;
             assert_eq!(got.iter().any(Result::is_err), want_error, "{sent} of {len}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_without_length_ends_with_its_mark_or_with_an_error() {
+        for (mark, errors) in [(Some(Ok(None)), 0), (None, 1), (Some(Err(GatewayError::NoSuchVersion)), 1)] {
+            let (tx, rx) = mpsc::channel(4);
+            tx.send(Ok(Some(Bytes::from_static(b"abc")))).await.unwrap();
+            if let Some(mark) = mark {
+                tx.send(mark).await.unwrap();
+            }
+            drop(tx);
+            let got: Vec<_> = marked(rx).collect().await;
+            assert_eq!(got.iter().filter(|piece| piece.is_err()).count(), errors);
+            assert_eq!(got.len(), 1 + errors);
         }
     }
 }

@@ -289,6 +289,23 @@ pub enum GatewayError {
         /// Which drives.
         what: String,
     },
+    /// 503 EvidenceNotReady: no signed checkpoint covers the event yet; the next one will.
+    #[error(
+        "no signed checkpoint covers entry {entry} of the evidence log yet, the newest covers {size} entries; \
+         try again when the next one is signed"
+    )]
+    EvidenceNotReady {
+        /// Log index of the event.
+        entry: u64,
+        /// Entries that the newest checkpoint covers.
+        size: u64,
+    },
+    /// 404 NoSuchEvidence.
+    #[error("{what}")]
+    NoSuchEvidence {
+        /// What there is no evidence of, and why.
+        what: String,
+    },
     /// 409 BucketAlreadyOwnedByYou.
     #[error("the bucket exists and is yours")]
     BucketAlreadyOwned,
@@ -337,6 +354,8 @@ impl GatewayError {
             Self::DrivesMissing { .. } | Self::Unavailable { .. } => Kind::Unavailable,
             Self::BucketAlreadyOwned | Self::BucketExists | Self::BucketNotEmpty => Kind::Conflict,
             Self::BucketState { .. } => Kind::Conflict,
+            Self::EvidenceNotReady { .. } => Kind::Unavailable,
+            Self::NoSuchEvidence { .. } => Kind::NotFound,
             Self::Locked { .. } => Kind::Denied,
             Self::NoObjectLock => Kind::Invalid,
             Self::Conflict { .. } => Kind::Conflict,

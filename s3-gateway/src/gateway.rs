@@ -14,6 +14,7 @@ use stele_rpc::error::RpcError;
 use stele_rpc::meta::{MetaReply, MetaRequest};
 use stele_types::ids::{DriveId, MapEpoch, NodeId, PackId};
 use stele_types::seam::{Clock, Rng, random_bytes};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::api::{GatewayConfig, GatewayDeps, GatewayHealth};
@@ -22,6 +23,7 @@ use crate::budget::Budget;
 use crate::cache::ChunkCache;
 use crate::cpu::CpuPool;
 use crate::error::{GatewayError, StartError};
+use crate::evidence::EXPORTS_MAX;
 use crate::fetch::Latency;
 use crate::lease::{Leases, renew_forever};
 use crate::map::Placement;
@@ -67,6 +69,8 @@ pub struct Gateway {
     /// Memory of packs that were stored, for the next ones.
     pub(crate) pool: BufferPool,
     pub(crate) latency: Latency,
+    /// Slots of evidence exports.
+    pub(crate) exports: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     node: NodeId,
     repairs: Mutex<VecDeque<RepairReport>>,
@@ -109,6 +113,7 @@ impl Gateway {
             coders: Coders::new(&pool),
             pool,
             latency: Latency::new(config.hedge_floor),
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             meta: deps.meta,
             nodes,
             clock: deps.clock,

@@ -52,10 +52,10 @@ const RESOLVE_AGAIN_MAX: u32 = 3;
 const BEGIN_AGAIN_MAX: u32 = 8;
 
 /// What is known of a version and its place in the store.
-struct Resolved {
-    version: Box<Version>,
+pub(crate) struct Resolved {
+    pub(crate) version: Box<Version>,
     latest: bool,
-    packs: Vec<PackRow>,
+    pub(crate) packs: Vec<PackRow>,
 }
 
 /// What is known of a version, and the range that GET would stream.
@@ -118,7 +118,15 @@ pub(crate) async fn current_version(gw: &Gateway, bucket: &str, key: &str) -> Re
 }
 
 /// G1.
-async fn resolve(gw: &Gateway, bucket: &str, key: &str, version: VersionSelector) -> Result<Resolved, GatewayError> {
+///
+/// # Errors
+/// As [`head_object`].
+pub(crate) async fn resolve(
+    gw: &Gateway,
+    bucket: &str,
+    key: &str,
+    version: VersionSelector,
+) -> Result<Resolved, GatewayError> {
     let _timer = gw.metrics.time(Step::G1Resolve);
     let resolved = with_bucket(gw, bucket, |row| {
         let request = MetaRequest::Resolve { range: range_of(&row), key: key.to_owned(), version };

@@ -10,6 +10,7 @@
 //! | [`append`] | PUT at the end of an object |
 //! | [`copy`] | CopyObject: the manifest, never the bytes |
 //! | [`delete`], [`bucket`], [`list`] | the thin operations |
+//! | [`evidence`] | evidence bundles |
 //! | [`multipart`] | uploads of parts |
 //! | [`rename`] | another key for an object |
 //! | [`fuzzing`] | entry point of a fuzz target |
@@ -25,6 +26,7 @@ pub mod bucket;
 pub mod copy;
 pub mod delete;
 pub mod error;
+pub mod evidence;
 pub mod fuzzing;
 pub mod gateway;
 pub mod get;

@@ -39,7 +39,7 @@ const KNOWN_ONLY_BY: [(&str, &[&str], &str); 15] = [
     ("reed-solomon-erasure", &["chunker"], "coding belongs to chunker"),
     ("fastcdc", &["chunker"], "cutting belongs to chunker"),
     ("bao-tree", &["chunker", "evidence"], "slices belong to chunker"),
-    ("object_store", &["metadata", "loadtest"], "a client library"),
+    ("object_store", &["metadata", "loadtest", "cli"], "a client library"),
     ("alloy-", &["anchor", "evidence"], "Ethereum is a detail of anchor; evidence has it for tests"),
     ("k256", &["anchor"], "keys of accounts belong to anchor"),
     ("anyhow", &["cli", "loadtest", "sim", "xtask"], "libraries have typed errors"),

@@ -30,6 +30,8 @@ const CLIENTS: Packages = Packages {
         "s3cmd==2.4.0",
         "minio==7.2.20",
         CHECKSUMS,
+        // Judges evidence bundles as the bags that they are.
+        "bagit==1.9.0",
     ],
 };
 /// Table formats and what they need; apart from the others, as they change what boto3 does.

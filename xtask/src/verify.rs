@@ -89,6 +89,11 @@ fn after_build(steps: &mut Steps, extent: Extent) {
     steps.run("conditional writes are linearizable", || with_clients("loadtest/acceptance/linearizability.py", &[]));
     steps.run("the audit log, and no secret in any log", || with_clients("loadtest/acceptance/audit.py", &[]));
     steps.run("the evidence log, as a stranger reads it", || with_clients("loadtest/acceptance/evidence_log.py", &[]));
+    steps.run("evidence that auditors take home", || match tools::missing_network() {
+        Some(missing) => Ok(Outcome::Lacks(missing)),
+        None => with_clients("loadtest/acceptance/evidence_bundles.py", &inputs()),
+    });
+    steps.run("a log that is watched", || with_clients("loadtest/acceptance/log_watching.py", &[]));
     steps.run("limits of time and of numbers at once", || with_clients("loadtest/acceptance/limits.py", &[]));
     steps.run("a cluster by hand, as its page says", || with_clients("loadtest/acceptance/cluster_page.py", &[]));
     steps.run("who must not get in", || with_clients("loadtest/acceptance/refusals.py", &[]));

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use stele_types::ids::{ObjectRoot, TreeHash};
 
-use super::{Leaf, Subtree, object_root, split, top_of};
+use super::{Leaf, RangeProver, Subtree, object_root, split};
 
 /// Everything that ties the leaves of a range to an object root.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,39 +59,14 @@ pub enum ProofError {
 /// # Errors
 /// [`ProofError::Range`] for a range that is empty or not inside the object.
 pub fn prove_range(leaves: &[Leaf], range: Range<u64>) -> Result<RangeProof, ProofError> {
-    let total: u64 = leaves.iter().map(|l| l.len).sum();
-    check_range(&range, total)?;
-    let ends = leaves.iter().scan(0u64, |end, leaf| {
-        *end += leaf.len;
-        Some(*end)
-    });
-    let first = ends.clone().take_while(|end| *end <= range.start).count();
-    let last = ends.take_while(|end| *end < range.end).count();
-    let mut siblings = Vec::new();
-    collect_siblings(leaves, 0, &(first..last + 1), &mut siblings);
-    Ok(RangeProof {
-        total_len: total,
-        chunks: leaves.len() as u64,
-        first: first as u64,
-        leaves: leaves.get(first..=last).unwrap_or_default().to_vec(),
-        siblings,
-    })
+    let mut prover = RangeProver::new(range);
+    leaves.iter().for_each(|leaf| prover.push(leaf));
+    prover.finish()
 }
 
-fn check_range(range: &Range<u64>, total: u64) -> Result<(), ProofError> {
+pub(super) fn check_range(range: &Range<u64>, total: u64) -> Result<(), ProofError> {
     let inside = range.start < range.end && range.end <= total;
     inside.then_some(()).ok_or(ProofError::Range { start: range.start, end: range.end, total })
-}
-
-fn collect_siblings(leaves: &[Leaf], at: usize, wanted: &Range<usize>, out: &mut Vec<(TreeHash, u64)>) {
-    if at + leaves.len() <= wanted.start || wanted.end <= at {
-        let subtree = top_of(leaves);
-        out.push((subtree.top, subtree.bytes));
-    } else if leaves.len() > 1 {
-        let (left, right) = leaves.split_at(split(leaves.len() as u64) as usize);
-        collect_siblings(left, at, wanted, out);
-        collect_siblings(right, at + left.len(), wanted, out);
-    }
 }
 
 /// Checks a proof against an object root and returns where each of its leaves lies. The leaves

@@ -4,6 +4,7 @@
 //! | path | answers |
 //! |---|---|
 //! | `/log/checkpoint` | the newest signed checkpoint, a note |
+//! | `/log/policy` | the operator's trust policy (C2SP tlog-policy) that goes with it |
 //! | `/log/tile/<L>/<N>[.p/<W>]` | hashes, 32 bytes each |
 //! | `/log/tile/entries/<N>[.p/<W>]` | entries, each behind its length in two bytes |
 
@@ -15,7 +16,7 @@ use stele_evidence::tile_path::TilePath;
 use stele_evidence::tiles::TILE_WIDTH;
 use stele_rpc::client::{MetaClient, unexpected};
 use stele_rpc::error::RpcError;
-use stele_rpc::meta::{LogHead, LogRead, LogReply, MetaReply, MetaRequest};
+use stele_rpc::meta::{LogHead, LogRead, LogReply, MetaReply, MetaRequest, SignedNote};
 use stele_types::ids::LogIndex;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,8 +25,8 @@ const ENTRY_BYTES: usize = 32;
 /// What there is at a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Found {
-    /// A signed note, which another one will replace.
-    Note(Bytes),
+    /// A text that another one will replace: a signed note, or a policy.
+    Text(Bytes),
     /// A tile, which never changes.
     Tile(Bytes),
     /// Nothing, and why.
@@ -38,8 +39,10 @@ pub(super) enum Found {
 /// The metadata service did not answer.
 pub(super) async fn find(meta: &MetaClient, path: &str) -> Result<Found, RpcError> {
     if path == "checkpoint" {
-        let published = head(meta).await?.published;
-        return Ok(published.map_or(Found::Nothing("no checkpoint was signed yet"), |signed| Found::Note(signed.note)));
+        return published(meta, |signed| signed.note).await;
+    }
+    if path == "policy" {
+        return published(meta, |signed| signed.policy).await;
     }
     let Some(tile) = TilePath::parse(path) else { return Ok(Found::Nothing("no such tile path")) };
     let found = match tile.level {
@@ -47,6 +50,11 @@ pub(super) async fn find(meta: &MetaClient, path: &str) -> Result<Found, RpcErro
         None => entries(meta, tile).await?,
     };
     Ok(found.map_or(Found::Nothing("the log is not that long, or the entries are gone"), Found::Tile))
+}
+
+async fn published(meta: &MetaClient, part: impl FnOnce(SignedNote) -> Bytes) -> Result<Found, RpcError> {
+    let text = head(meta).await?.published.map(part).filter(|text| !text.is_empty());
+    Ok(text.map_or(Found::Nothing("no checkpoint was signed yet"), Found::Text))
 }
 
 async fn head(meta: &MetaClient) -> Result<LogHead, RpcError> {

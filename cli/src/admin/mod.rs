@@ -70,7 +70,7 @@ impl Pages {
     async fn log(&self, path: &str) -> Response<Full<Bytes>> {
         let Some(view) = self.view.get() else { return starting() };
         let (body, kind, cached) = match log::find(&view.meta, path).await {
-            Ok(Found::Note(note)) => (note, "text/plain; charset=utf-8", "max-age=1"),
+            Ok(Found::Text(note)) => (note, "text/plain; charset=utf-8", "max-age=1"),
             Ok(Found::Tile(tile)) => (tile, "application/octet-stream", "max-age=31536000, immutable"),
             Ok(Found::Nothing(why)) => return text(StatusCode::NOT_FOUND, format!("{why}\n")),
             Err(error) => return text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),

@@ -10,7 +10,7 @@ const fn leap(year: u64) -> bool {
 }
 
 /// Seconds since the Unix epoch as `2026-09-21T13:33:21Z`; seconds behind the year 9999 as a number.
-pub(crate) fn utc(seconds: u64) -> String {
+pub fn utc(seconds: u64) -> String {
     let (mut days, of_day) = (seconds / 86_400, seconds % 86_400);
     let mut year = 1970;
     loop {

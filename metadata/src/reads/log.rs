@@ -3,19 +3,21 @@
 use std::ops::ControlFlow;
 
 use bytes::{Bytes, BytesMut};
-use stele_evidence::record::Entry;
+use stele_evidence::record::{Entry, Record};
 use stele_rpc::error::Code;
-use stele_rpc::meta::{LOG_ENTRIES_MAX, LogHead, LogRead, LogRecord, LogReply, SignedNote, TreeHead};
+use stele_rpc::meta::{
+    KEY_EVENTS_MAX, KeyEvent, LOG_ENTRIES_MAX, LogHead, LogRead, LogRecord, LogReply, RangeRef, SignedNote, TreeHead,
+};
 use stele_types::ids::LogIndex;
 
-use super::{ReadResult, refuse};
+use super::{ReadResult, admit, refuse};
 use crate::apply::edge_of;
-use crate::keyspace::{self, CHECKPOINT};
+use crate::keyspace::{self, CHECKPOINT, Tag};
 use crate::kv::{KvError, KvRead};
-use crate::rows::{CheckpointRow, DataRow, RecordRow, decode, load};
+use crate::rows::{CheckpointRow, DataRow, KeyRow, RecordRow, corrupt, decode, load};
 
-pub(super) fn read(rows: &dyn KvRead, asked: LogRead) -> ReadResult<LogReply> {
-    match asked {
+pub(super) fn read(rows: &dyn KvRead, asked: &LogRead) -> ReadResult<LogReply> {
+    match *asked {
         LogRead::Head => Ok(LogReply::Head(Box::new(head(rows)?))),
         LogRead::Tile { level, index } => {
             let hashes = rows.get(&keyspace::tile(level, index))?.unwrap_or_default();
@@ -24,9 +26,45 @@ pub(super) fn read(rows: &dyn KvRead, asked: LogRead) -> ReadResult<LogReply> {
         LogRead::Entries { from, max } => entries(rows, from, max),
         LogRead::Record { index } => {
             let row: Option<RecordRow> = load(rows, &keyspace::record(index))?;
-            Ok(LogReply::Record(row.map(|row| LogRecord { record: row.record, salt: row.salt })))
+            Ok(LogReply::Record(row.map(logged)))
         }
+        LogRead::KeyEvents { range, ref key, before, max } => key_events(rows, (range, key), before, max),
     }
+}
+
+fn logged(row: RecordRow) -> LogRecord {
+    LogRecord { record: row.record, salt: row.salt }
+}
+
+/// Follows the chain of a key's events backwards, from record to record.
+fn key_events(
+    rows: &dyn KvRead,
+    (range, key): (RangeRef, &str),
+    before: Option<LogIndex>,
+    max: u32,
+) -> ReadResult<LogReply> {
+    let bucket = admit(rows, range)?;
+    let mut next = match before {
+        None => load::<KeyRow>(rows, &keyspace::named(Tag::Key, range.bucket, key))?.and_then(|row| row.last_entry),
+        Some(index) => match event_at(rows, index)? {
+            Some((record, _)) if record.bucket_id == bucket.id && record.key == key => record.previous,
+            _ => return refuse(Code::Malformed, format!("entry {} of the log is no event of this key", index.0)),
+        },
+    };
+    let mut found = Vec::new();
+    while let Some(index) = next.filter(|_| found.len() < max.min(KEY_EVENTS_MAX) as usize) {
+        let Some((record, row)) = event_at(rows, index)? else { break };
+        next = record.previous;
+        found.push(KeyEvent { index, record: logged(row) });
+    }
+    Ok(LogReply::KeyEvents(found))
+}
+
+fn event_at(rows: &dyn KvRead, index: LogIndex) -> ReadResult<Option<(Record, RecordRow)>> {
+    let at = keyspace::record(index);
+    let Some(row) = load::<RecordRow>(rows, &at)? else { return Ok(None) };
+    let record = Record::decode(&row.record).map_err(|error| corrupt(&at, error.to_string()))?;
+    Ok(Some((record, row)))
 }
 
 fn head(rows: &dyn KvRead) -> ReadResult<LogHead> {
@@ -36,6 +74,7 @@ fn head(rows: &dyn KvRead) -> ReadResult<LogHead> {
     let published = row.and_then(|row| row.published).map(|published| SignedNote {
         head: TreeHead { size: published.size, root: published.root.0 },
         note: published.note,
+        policy: published.policy,
     });
     let now = TreeHead { size: data.log_size, root: edge_of(&data)?.root() };
     Ok(LogHead { now, checkpoint, published })

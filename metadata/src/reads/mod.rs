@@ -75,7 +75,7 @@ pub(crate) fn answer(rows: &dyn KvRead, request: &MetaRequest) -> ReadResult<Met
             references::referenced(rows, *pg, *fence, after.as_ref(), *max)
         }
         MetaRequest::Status => Ok(MetaReply::Status(Box::new(status(rows)?))),
-        MetaRequest::Log(asked) => Ok(MetaReply::Log(log::read(rows, *asked)?)),
+        MetaRequest::Log(asked) => Ok(MetaReply::Log(log::read(rows, asked)?)),
         MetaRequest::JoinTokens => Ok(MetaReply::JoinTokens(join_tokens(rows)?)),
         MetaRequest::Command(_) | MetaRequest::Heartbeat(_) | MetaRequest::Liveness | MetaRequest::Peers => {
             refuse(Code::Malformed, "this is not a read of rows")

@@ -5,10 +5,16 @@ use serde::{Deserialize, Serialize};
 use stele_types::ids::{LogIndex, Salt};
 use stele_types::seam::UnixMillis;
 
+use super::RangeRef;
+
 /// Most entries of one answer: those of a full tile.
 pub const LOG_ENTRIES_MAX: u32 = 256;
 /// Longest signed note, in bytes: a checkpoint with the signatures of its log and of dozens of witnesses.
 pub const NOTE_BYTES_MAX: usize = 256 * 1024;
+/// Longest trust policy of a log, in bytes.
+pub const POLICY_BYTES_MAX: usize = 64 * 1024;
+/// Most events of a key in one answer.
+pub const KEY_EVENTS_MAX: u32 = 64;
 
 /// The tree of a log at one size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,6 +42,10 @@ pub struct SignedNote {
     pub head: TreeHead,
     /// Its exact bytes.
     pub note: Bytes,
+    /// The operator's trust policy (C2SP tlog-policy), which the note satisfies. Empty in notes that were published
+    /// before there was one.
+    #[serde(default)]
+    pub policy: Bytes,
 }
 
 /// Where a log stands.
@@ -58,8 +68,17 @@ pub struct LogRecord {
     pub salt: Option<Salt>,
 }
 
+/// One event of a key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyEvent {
+    /// Its place in the log.
+    pub index: LogIndex,
+    /// Its record.
+    pub record: LogRecord,
+}
+
 /// A question about the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum LogRead {
     /// Where it stands.
     Head,
@@ -82,6 +101,17 @@ pub enum LogRead {
         /// Its index.
         index: LogIndex,
     },
+    /// Events of a key, newest first. Those of versions that are gone are among them.
+    KeyEvents {
+        /// Where the key is.
+        range: RangeRef,
+        /// The key.
+        key: String,
+        /// Only events that the one at this index leads to; without it, from the newest on.
+        before: Option<LogIndex>,
+        /// At most this many, and at most [`KEY_EVENTS_MAX`].
+        max: u32,
+    },
 }
 
 /// An answer about the log.
@@ -97,6 +127,8 @@ pub enum LogReply {
     Record(Option<LogRecord>),
     /// To `CommitCheckpoint`.
     Checkpoint(Checkpoint),
+    /// To `KeyEvents`: empty if there is none, or none before.
+    KeyEvents(Vec<KeyEvent>),
 }
 
 /// A step of the one that closes sizes of the log. Idempotent by nature.

@@ -43,7 +43,7 @@ const VERSIONED_PUTS: [&str; 4] = ["acl", "legal-hold", "retention", "tagging"];
 
 /// Sub-resources that s3s routes to operations of their own, by method and level. A key that is not
 /// listed would be ignored and the plain operation run instead.
-fn owned_keys(method: &Method, object: bool) -> Option<&'static [&'static str]> {
+fn owned_keys(method: &Method, level: Level) -> Option<&'static [&'static str]> {
     const BUCKET_PUT: &[&str] = &[
         "accelerate",
         "acl",
@@ -88,9 +88,11 @@ fn owned_keys(method: &Method, object: bool) -> Option<&'static [&'static str]> 
     const OBJECT_PUT: &[&str] =
         &["acl", "legal-hold", "partNumber", "renameObject", "retention", "tagging", "uploadId", "x-id"];
     const OBJECT_DELETE: &[&str] = &["tagging", "uploadId", "versionId", "x-id"];
+    const STORE_POST: &[&str] = &["evidence"];
     const BUCKET_POST: &[&str] = &["delete", "x-id"];
     const OBJECT_POST: &[&str] = &["restore", "select", "select-type", "uploadId", "uploads", "versionId", "x-id"];
-    match (method.as_str(), object) {
+    match (method.as_str(), level == Level::Object) {
+        ("POST", _) if level == Level::Store => Some(STORE_POST),
         ("PUT", false) => Some(BUCKET_PUT),
         ("PUT", true) => Some(OBJECT_PUT),
         ("DELETE", false) => Some(BUCKET_DELETE),
@@ -101,7 +103,7 @@ fn owned_keys(method: &Method, object: bool) -> Option<&'static [&'static str]> 
     }
 }
 
-pub(super) fn query_keys(uri: &Uri) -> impl Iterator<Item = &str> {
+pub(crate) fn query_keys(uri: &Uri) -> impl Iterator<Item = &str> {
     let query = uri.query().unwrap_or("");
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(pair))
 }
@@ -161,7 +163,7 @@ fn check_path(uri: &Uri) -> Result<(), Refusal> {
 }
 
 fn check_query(method: &Method, level: Level, uri: &Uri) -> Result<(), Refusal> {
-    let owned = owned_keys(method, level == Level::Object);
+    let owned = owned_keys(method, level);
     for key in query_keys(uri) {
         let lower = key.to_ascii_lowercase();
         if PRESIGN_KEYS.contains(&lower.as_str()) {

@@ -1,7 +1,7 @@
 //! Keys and authorisation. There is one root key pair; users and policies come later, and their
 //! place is [`authorise`].
 
-use http::{HeaderMap, HeaderValue};
+use http::{Extensions, HeaderMap, HeaderValue, Uri};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::PostObjectInput;
@@ -73,19 +73,29 @@ impl S3Access for RootAccess {
         if let Some(note) = cx.extensions_mut().get::<Note>().cloned() {
             note.operation(cx);
         }
-        let token = cx.headers().contains_key("x-amz-security-token")
-            || cx.uri().query().is_some_and(|q| q.to_ascii_lowercase().contains("x-amz-security-token="));
-        let signer = cx.credentials().map(|c| c.access_key.as_str());
-        authorise(signer, token, cx.headers().get("x-amz-expected-bucket-owner"))?;
-        let signer = signer.map(str::to_owned).unwrap_or_default();
-        match cx.extensions_mut().get::<Allowance>() {
-            Some(allowance) => allowance.take(&signer).map_err(|seconds| slow_down(&signer, seconds)),
-            None => Ok(()),
-        }
+        let signer = cx.credentials().map(|c| c.access_key.clone());
+        admit(signer.as_deref(), cx.headers(), cx.uri())?;
+        count(signer, cx.extensions_mut())
     }
 
     async fn post_object(&self, req: &mut S3Request<PostObjectInput>) -> S3Result<()> {
         post::check(req)
+    }
+}
+
+/// Whether a request may be carried out that its verified signature says is of `signer`.
+pub(super) fn admit(signer: Option<&str>, headers: &HeaderMap, uri: &Uri) -> S3Result<()> {
+    let token = headers.contains_key("x-amz-security-token")
+        || uri.query().is_some_and(|q| q.to_ascii_lowercase().contains("x-amz-security-token="));
+    authorise(signer, token, headers.get("x-amz-expected-bucket-owner"))
+}
+
+/// Takes one request of the signer's allowance.
+pub(super) fn count(signer: Option<String>, extensions: &Extensions) -> S3Result<()> {
+    let signer = signer.unwrap_or_default();
+    match extensions.get::<Allowance>() {
+        Some(allowance) => allowance.take(&signer).map_err(|seconds| slow_down(&signer, seconds)),
+        None => Ok(()),
     }
 }
 

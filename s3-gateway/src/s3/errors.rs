@@ -53,6 +53,8 @@ pub(super) fn to_s3(error: GatewayError, request_id: &str) -> S3Error {
             tracing::warn!(request_id, %message, "request refused");
             retry_later(S3ErrorCode::ServiceUnavailable, message)
         }
+        E::EvidenceNotReady { .. } => retry_later(S3ErrorCode::Custom("EvidenceNotReady".into()), message),
+        E::NoSuchEvidence { .. } => custom("NoSuchEvidence", StatusCode::NOT_FOUND, message),
         E::BucketAlreadyOwned => coded(S3ErrorCode::BucketAlreadyOwnedByYou, message),
         E::BucketExists => coded(S3ErrorCode::BucketAlreadyExists, message),
         E::BucketNotEmpty => coded(S3ErrorCode::BucketNotEmpty, message),

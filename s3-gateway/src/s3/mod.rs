@@ -9,6 +9,7 @@
 //! | `operations` | which operations exist; everything else is 501 |
 //! | `objects`, `attributes`, `copy`, `part_copy`, `rename`, `multipart`, `buckets`, `listing` | one translation per operation |
 //! | `post` | browser uploads |
+//! | `evidence` | bundles for auditors |
 //! | `probes`, `unset` | reads of configuration that a bucket does not have |
 //! | `versioning` | whether a bucket keeps versions |
 //! | `tagging` | tags of objects and buckets |
@@ -27,6 +28,7 @@ mod conditions;
 mod copy;
 mod cors;
 mod errors;
+mod evidence;
 mod headers;
 mod listing;
 mod lock;

@@ -214,6 +214,9 @@ fn read_headers(reply: &HeadReply) -> HeaderMap {
 }
 
 pub(super) async fn get(edge: &S3Edge, mut req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+    if super::evidence::is_asked(&req.uri) {
+        return super::evidence::get(edge, req).await;
+    }
     refuse_sse_customer!(req.input);
     let request = get_request!(req.input);
     let reply = crate::get::get_object(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;

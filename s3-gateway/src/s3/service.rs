@@ -9,6 +9,7 @@ use stele_types::limits::PUT_BODY_BYTES_MAX;
 
 use super::S3Edge;
 use super::auth::{RootAccess, RootKeys};
+use super::evidence::EvidenceRoute;
 use crate::gateway::Gateway;
 use crate::http::document::DOCUMENT_BYTES_MAX;
 use crate::http::target::Hosts;
@@ -51,6 +52,7 @@ pub fn build(gateway: Arc<Gateway>, keys: &RootKeys, region: &str, hosts: Hosts)
     // A signing key holds for seven days.
     forms.presigned_url_max_skew_time_secs = 7 * 24 * 3600;
     let edge = S3Edge { gateway: Arc::clone(&gateway), region: Arc::from(region) };
+    let hosts = Arc::new(hosts);
     let service = |config: S3Config| {
         let mut builder = S3ServiceBuilder::new(edge.clone());
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
@@ -58,10 +60,11 @@ pub fn build(gateway: Arc<Gateway>, keys: &RootKeys, region: &str, hosts: Hosts)
         builder.set_access(RootAccess);
         // Without domains s3s knows no virtual hosts, and says so to clients that try.
         if !hosts.is_empty() {
-            builder.set_host(hosts.clone());
+            builder.set_host(Hosts::clone(&hosts));
         }
+        builder.set_route(EvidenceRoute { edge: edge.clone(), hosts: Arc::clone(&hosts) });
         builder.build()
     };
     let (service, forms) = (service(config), service(forms));
-    Endpoint { service, forms, gateway, hosts: Arc::new(hosts) }
+    Endpoint { service, forms, gateway, hosts }
 }

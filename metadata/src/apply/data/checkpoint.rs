@@ -2,7 +2,7 @@
 //! so that of two anchors only one goes on, and a root is never taken from the anchor's word.
 
 use stele_rpc::error::Code;
-use stele_rpc::meta::{Checkpoint, LogReply, MetaReply, NOTE_BYTES_MAX, SignedNote, TreeHead};
+use stele_rpc::meta::{Checkpoint, LogReply, MetaReply, NOTE_BYTES_MAX, POLICY_BYTES_MAX, SignedNote, TreeHead};
 
 use crate::apply::{Batch, Context, Outcome, refuse};
 use crate::keyspace::CHECKPOINT;
@@ -64,11 +64,14 @@ impl Batch<'_> {
         if signed.note.len() > NOTE_BYTES_MAX {
             return refuse(Code::Malformed, format!("a note has at most {NOTE_BYTES_MAX} bytes"));
         }
+        if signed.policy.len() > POLICY_BYTES_MAX {
+            return refuse(Code::Malformed, format!("a trust policy has at most {POLICY_BYTES_MAX} bytes"));
+        }
         let Some(mut row) = self.checkpoint_row()?.filter(|row| row.checkpoint().head == signed.head) else {
             return refuse(Code::StaleCheckpoint, format!("size {} is not the newest checkpoint", signed.head.size));
         };
         let (size, root) = (signed.head.size, HashRow(signed.head.root));
-        row.published = Some(PublishedRow { size, root, note: signed.note.clone() });
+        row.published = Some(PublishedRow { size, root, note: signed.note.clone(), policy: signed.policy.clone() });
         self.put_row(&CHECKPOINT, &row)?;
         Ok(MetaReply::Done)
     }

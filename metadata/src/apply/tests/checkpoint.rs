@@ -86,7 +86,7 @@ fn notes_are_kept_of_the_newest_checkpoint_only() {
     let b = m.bucket("b");
     m.put(b, "k");
     let publish = |m: &mut Machine, head: TreeHead, note: &[u8]| {
-        let signed = SignedNote { head, note: note.to_vec().into() };
+        let signed = SignedNote { head, note: note.to_vec().into(), policy: b"quorum none\n".to_vec().into() };
         m.cluster(Command::Log(LogCommand::PublishNote(signed))).map_err(|error| error.code)
     };
     let one = head(&m).now;

@@ -55,6 +55,18 @@ impl Note {
         (record.method, record.target, record.claimed) = (None, None, None);
     }
 
+    /// Takes down another name for the operation that S3's rules found.
+    pub(crate) fn renamed(&self, operation: &str) {
+        self.noted().record.operation = Some(operation.to_owned());
+    }
+
+    /// Takes down a request that is none of S3's, from its verified signature.
+    pub(crate) fn own_operation(&self, name: &str, principal: Option<String>) {
+        let record = &mut self.noted().record;
+        (record.operation, record.principal) = (Some(name.to_owned()), principal);
+        (record.method, record.target, record.claimed) = (None, None, None);
+    }
+
     /// Takes down the key, where it is not in the request's target.
     pub(crate) fn key(&self, key: &str) {
         self.noted().record.key = Some(clip(key.as_bytes(), TARGET_BYTES_MAX));

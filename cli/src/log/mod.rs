@@ -1,0 +1,29 @@
+//! `stele log`: what anybody can check of an evidence log from its tiles, trusting nobody.
+
+mod fsck;
+mod monitor;
+mod source;
+mod state;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+/// `stele log`.
+#[derive(Subcommand)]
+pub(crate) enum LogCommand {
+    /// Compute every tile and the root anew from the entries. Exit code 0: all as it should be, 1: not.
+    Fsck(fsck::FsckArgs),
+    /// Demand that all checkpoints ever seen belong to one history. Exit code 0: they do, 1: the log was forked or
+    /// what a source serves is not its own.
+    Monitor(monitor::MonitorArgs),
+}
+
+impl LogCommand {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Fsck(args) => fsck::run(args).await,
+            Self::Monitor(args) => monitor::run(args).await,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What an export reads of the evidence log.
+
+use stele_evidence::fetched::{Answer, FetchedTiles};
+use stele_evidence::note::Note;
+use stele_evidence::proof::inclusion;
+use stele_evidence::record::Record;
+use stele_evidence::tree::Hash;
+use stele_rpc::client::unexpected;
+use stele_rpc::meta::{KEY_EVENTS_MAX, KeyEvent, LogRead, LogReply, MetaReply, MetaRequest, TreeHead};
+use stele_types::ids::LogIndex;
+
+use super::select::Logged;
+use crate::bucket::{range_of, with_bucket};
+use crate::error::{GatewayError, unexpected_reply};
+use crate::gateway::Gateway;
+
+/// Tiles that are kept for the next path; then it starts anew.
+const TILES_KEPT: usize = 256;
+
+/// The newest signed checkpoint.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) tree: TreeHead,
+    pub(super) note: Note,
+    pub(super) policy: Vec<u8>,
+}
+
+async fn ask(gw: &Gateway, asked: LogRead) -> Result<LogReply, GatewayError> {
+    let answer = gw.read(MetaRequest::Log(asked)).await;
+    match answer.map_err(|error| GatewayError::from_meta(error, ""))? {
+        MetaReply::Log(reply) => Ok(reply),
+        _ => Err(unexpected_reply("Log")),
+    }
+}
+
+/// E1.
+pub(super) async fn head(gw: &Gateway) -> Result<Head, GatewayError> {
+    let LogReply::Head(head) = ask(gw, LogRead::Head).await? else { return Err(unexpected_reply("Head")) };
+    let Some(published) = head.published.filter(|published| !published.policy.is_empty()) else {
+        let what = "no checkpoint of the evidence log was signed yet: does an anchor run?".to_owned();
+        return Err(GatewayError::Unavailable { what });
+    };
+    let damaged = |error| GatewayError::Corrupt { what: format!("the signed checkpoint: {error}") };
+    let note = Note::parse(&published.note).map_err(damaged)?;
+    Ok(Head { tree: published.head, note, policy: published.policy.to_vec() })
+}
+
+/// A page of a key's events, newest first; `None` behind the oldest.
+pub(super) async fn events(
+    gw: &Gateway,
+    bucket: &str,
+    key: &str,
+    before: Option<LogIndex>,
+) -> Result<Option<Vec<Logged>>, GatewayError> {
+    let reply = with_bucket(gw, bucket, |row| {
+        let (range, key, max) = (range_of(&row), key.to_owned(), KEY_EVENTS_MAX);
+        let asked = LogRead::KeyEvents { range, key, before, max };
+        async move {
+            match gw.read(MetaRequest::Log(asked)).await? {
+                MetaReply::Log(LogReply::KeyEvents(events)) => Ok(events),
+                _ => Err(unexpected("no events of a key")),
+            }
+        }
+    });
+    let page: Vec<Logged> = reply.await?.into_iter().map(logged).collect::<Result<_, _>>()?;
+    Ok((!page.is_empty()).then_some(page))
+}
+
+fn logged(event: KeyEvent) -> Result<Logged, GatewayError> {
+    let index = event.index;
+    let damaged = |error| GatewayError::Corrupt { what: format!("record {} of the evidence log: {error}", index.0) };
+    let record = Record::decode(&event.record.record).map_err(damaged)?;
+    Ok(Logged { index, record, bytes: event.record.record, salt: event.record.salt })
+}
+
+/// Makes paths to one checkpoint.
+#[derive(Debug)]
+pub(super) struct Paths {
+    size: u64,
+    tiles: FetchedTiles,
+}
+
+impl Paths {
+    pub(super) fn new(size: u64) -> Self {
+        Self { size, tiles: FetchedTiles::default() }
+    }
+
+    /// E3.
+    pub(super) async fn of(&mut self, gw: &Gateway, index: u64) -> Result<Vec<Hash>, GatewayError> {
+        if self.tiles.len() > TILES_KEPT {
+            self.tiles = FetchedTiles::default();
+        }
+        loop {
+            let damaged = |error| GatewayError::Corrupt { what: format!("the evidence log: {error}") };
+            match self.tiles.ask(|tiles| inclusion(tiles, index, self.size)).map_err(damaged)? {
+                Answer::Known(path) => return Ok(path),
+                Answer::Lacks { level, index } => {
+                    let LogReply::Tile(bytes) = ask(gw, LogRead::Tile { level, index }).await? else {
+                        return Err(unexpected_reply("Tile"));
+                    };
+                    self.tiles.add(level, index, bytes.as_chunks::<32>().0.to_vec());
+                }
+            }
+        }
+    }
+}

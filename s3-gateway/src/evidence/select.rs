@@ -1,0 +1,213 @@
+//! Which events of a key belong into a bundle. Pure: events in, newest first; the chosen ones out.
+//!
+//! A version's evidence is its creation and all that happened to the key since, without a gap, so that an event
+//! that was left out shows. What came before says nothing about the version.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use stele_evidence::record::{Event, Record};
+use stele_types::ids::{LogIndex, Salt, VersionId};
+
+use crate::error::GatewayError;
+
+/// An event as the log keeps it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Logged {
+    pub(super) index: LogIndex,
+    pub(super) record: Record,
+    /// Exact bytes of `record`.
+    pub(super) bytes: Bytes,
+    /// Without it nobody can prove the event.
+    pub(super) salt: Option<Salt>,
+}
+
+/// An event that belongs into the bundle.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Found {
+    pub(super) index: LogIndex,
+    pub(super) record: Record,
+    pub(super) bytes: Bytes,
+    pub(super) salt: Salt,
+    /// It created the version that was asked for.
+    pub(super) target: bool,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Wanted {
+    /// The version; without one, the last that was created.
+    pub(super) target: Option<VersionId>,
+    /// Only null versions are meant.
+    pub(super) null: bool,
+    /// All events of the key.
+    pub(super) all: bool,
+    /// Entries that the checkpoint covers.
+    pub(super) size: u64,
+    /// Most events.
+    pub(super) max: usize,
+}
+
+/// Takes the events of a key, newest first.
+#[derive(Debug)]
+pub(super) struct Selection {
+    wanted: Wanted,
+    /// Newest first.
+    found: Vec<Found>,
+    /// The creation of the version was among them.
+    complete: bool,
+    /// Log index of the creation, where the checkpoint does not cover it.
+    early: Option<LogIndex>,
+}
+
+impl Selection {
+    pub(super) fn new(wanted: Wanted) -> Self {
+        Self { wanted, found: Vec::new(), complete: false, early: None }
+    }
+
+    fn is_target(&self, record: &Record) -> bool {
+        let creation = matches!(record.event, Event::Put | Event::DeleteMarker);
+        match self.wanted.target {
+            Some(id) => creation && record.version == id,
+            None => record.event == Event::Put && (!self.wanted.null || record.null_version),
+        }
+    }
+
+    /// Takes the next older event; says whether more are needed.
+    ///
+    /// # Errors
+    /// More events than a bundle holds, or one whose salt was erased.
+    pub(super) fn push(&mut self, event: Logged) -> Result<ControlFlow<()>, GatewayError> {
+        let target = !self.complete && self.is_target(&event.record);
+        if event.index.0 >= self.wanted.size {
+            if target {
+                self.early = Some(event.index);
+                return Ok(ControlFlow::Break(()));
+            }
+            return Ok(ControlFlow::Continue(()));
+        }
+        if self.found.len() == self.wanted.max {
+            let max = self.wanted.max;
+            let what = format!("more than {max} events of the key belong to this evidence, and a bundle holds {max}");
+            return Err(GatewayError::InvalidRequest { what });
+        }
+        let Some(salt) = event.salt else {
+            let what = format!("the salt of entry {} of the evidence log was erased", event.index.0);
+            return Err(GatewayError::NoSuchEvidence { what });
+        };
+        let Logged { index, record, bytes, .. } = event;
+        self.found.push(Found { index, record, bytes, salt, target });
+        self.complete |= target;
+        Ok(if target && !self.wanted.all { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// The chosen events, newest first.
+    ///
+    /// # Errors
+    /// `EvidenceNotReady`, or `NoSuchEvidence` if no event created the version.
+    pub(super) fn finish(self, key: &str) -> Result<Vec<Found>, GatewayError> {
+        if let Some(entry) = self.early {
+            return Err(GatewayError::EvidenceNotReady { entry: entry.0, size: self.wanted.size });
+        }
+        if !self.complete {
+            let what = format!("the evidence log has no event that created this version of {key:?}");
+            return Err(GatewayError::NoSuchEvidence { what });
+        }
+        Ok(self.found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stele_types::ids::{BucketId, CommitSeq, NodeId};
+
+    use super::*;
+
+    fn version(n: u64) -> VersionId {
+        VersionId { commit_seq: CommitSeq(n), nonce: n }
+    }
+
+    fn event(index: u64, event: Event, of: u64) -> Logged {
+        let record = Record {
+            event,
+            bucket: "b".into(),
+            bucket_id: BucketId(1),
+            key: "k".into(),
+            version: version(of),
+            null_version: of.is_multiple_of(2),
+            root: None,
+            len: 0,
+            time: 0,
+            principal: String::new(),
+            source: String::new(),
+            node: NodeId(1),
+            key_event: 0,
+            previous: None,
+            body_hash: None,
+            digests: Vec::new(),
+            retention: None,
+            legal_hold: false,
+        };
+        let bytes = Bytes::from(record.encode());
+        Logged { index: LogIndex(index), record, bytes, salt: Some(Salt::from_bytes([1; 32])) }
+    }
+
+    /// Two versions, a marker, the first version deleted; oldest first.
+    fn history() -> Vec<Logged> {
+        vec![
+            event(3, Event::Put, 1),
+            event(5, Event::Put, 2),
+            event(8, Event::LegalHold, 1),
+            event(9, Event::DeleteMarker, 3),
+            event(12, Event::Delete, 1),
+        ]
+    }
+
+    fn select(wanted: Wanted) -> Result<Vec<(u64, bool)>, GatewayError> {
+        let mut selection = Selection::new(wanted);
+        for event in history().into_iter().rev() {
+            if selection.push(event)?.is_break() {
+                break;
+            }
+        }
+        Ok(selection.finish("k")?.into_iter().map(|found| (found.index.0, found.target)).collect())
+    }
+
+    const ALL: Wanted = Wanted { target: None, null: false, all: false, size: 20, max: 9 };
+
+    #[test]
+    fn a_version_comes_with_everything_since_its_creation() {
+        let of = |n| Wanted { target: Some(version(n)), ..ALL };
+        assert_eq!(select(of(2)).unwrap(), [(12, false), (9, false), (8, false), (5, true)]);
+        assert_eq!(select(of(1)).unwrap().last(), Some(&(3, true)));
+        assert_eq!(select(of(1)).unwrap().len(), 5);
+        assert_eq!(select(of(3)).unwrap(), [(12, false), (9, true)]);
+        assert_eq!(select(ALL).unwrap(), select(of(2)).unwrap(), "the last that was created");
+        let all = select(Wanted { all: true, ..of(3) }).unwrap();
+        assert_eq!(all.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [12, 9, 8, 5, 3]);
+        assert_eq!(all.iter().filter(|(_, target)| *target).count(), 1);
+        assert_eq!(select(Wanted { null: true, ..ALL }).unwrap().last(), Some(&(5, true)));
+    }
+
+    #[test]
+    fn events_behind_the_checkpoint_wait_for_the_next() {
+        let of = |n, size| Wanted { target: Some(version(n)), size, ..ALL };
+        assert_eq!(select(of(2, 9)).unwrap(), [(8, false), (5, true)]);
+        for size in [0, 4, 5] {
+            let error = select(of(2, size)).unwrap_err();
+            assert!(matches!(error, GatewayError::EvidenceNotReady { entry: 5, size: s } if s == size), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_evidence_or_too_much_is_an_error() {
+        let error = select(Wanted { target: Some(version(7)), ..ALL }).unwrap_err();
+        assert!(matches!(error, GatewayError::NoSuchEvidence { .. }), "{error}");
+        assert!(select(Wanted { all: true, max: 5, ..ALL }).is_ok());
+        let error = select(Wanted { all: true, max: 4, ..ALL }).unwrap_err();
+        assert!(matches!(error, GatewayError::InvalidRequest { .. }), "{error}");
+        let mut selection = Selection::new(ALL);
+        let error = selection.push(Logged { salt: None, ..event(5, Event::Put, 1) }).unwrap_err();
+        assert!(error.to_string().contains("entry 5"), "{error}");
+    }
+}
