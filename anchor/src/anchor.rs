@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use stele_evidence::checkpoint::Checkpoint;
 use stele_evidence::cosignature::{SignError, cosign, sign_note};
@@ -10,6 +11,7 @@ use stele_evidence::keys::{SignatureType, Signer};
 use stele_evidence::note::{Note, NoteError};
 use stele_evidence::policy;
 use stele_evidence::proof::Head;
+use stele_evidence::tree::Hash;
 use stele_evidence::vkey::KeyName;
 use stele_rpc::client::{MetaClient, unexpected};
 use stele_rpc::error::{Code, RpcError};
@@ -19,9 +21,10 @@ use stele_rpc::meta::{
 };
 use stele_types::ids::{CommandSequence, NodeId};
 
+use crate::cosign::{ConcludeError, Cosigning, CosigningError, MissingWitnesses, Proves, Unwitnessed};
 use crate::memory::{MemoryError, Remembers};
-use crate::prove::{Unproven, extends};
-use crate::steps::{Refusal, Step, next_step};
+use crate::prove::{Unproven, consistency_proof, extends};
+use crate::steps::{Refusal, Step, is_overtaken, next_step};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -46,6 +49,18 @@ pub enum AnchorError {
     /// The note can't be made.
     #[error("the note could not be made: {0}")]
     Note(#[from] NoteError),
+    /// Too few witnesses cosigned. Nothing newer is committed; the next try may help.
+    #[error(transparent)]
+    Unwitnessed(#[from] Unwitnessed),
+}
+
+impl From<ConcludeError> for AnchorError {
+    fn from(error: ConcludeError) -> Self {
+        match error {
+            ConcludeError::Unwitnessed(unwitnessed) => Self::Unwitnessed(unwitnessed),
+            ConcludeError::Note(error) => Self::Note(error),
+        }
+    }
 }
 
 impl AnchorError {
@@ -54,7 +69,7 @@ impl AnchorError {
         match self {
             Self::Refused(_) | Self::Memory(_) | Self::Sign(_) | Self::Note(_) => true,
             Self::Unproven(error) => !matches!(error, Unproven::Tiles(_)),
-            Self::Meta(_) => false,
+            Self::Meta(_) | Self::Unwitnessed(_) => false,
         }
     }
 }
@@ -80,6 +95,7 @@ pub struct Anchor {
     signers: Vec<Box<dyn Signer + Send + Sync>>,
     memory: Box<dyn Remembers>,
     adopt: bool,
+    cosigning: Option<Cosigning>,
 }
 
 impl fmt::Debug for Anchor {
@@ -98,7 +114,23 @@ impl Anchor {
         adopt: bool,
     ) -> Self {
         let (origin, signers) = signers;
-        Self { meta, node, origin, signers, memory, adopt }
+        Self { meta, node, origin, signers, memory, adopt, cosigning: None }
+    }
+
+    /// Publishes only what satisfies the operator's policy: `witness`, `group` and `quorum` lines (C2SP tlog-policy).
+    /// The log's own keys are put in front. `timeout`: for the conversation with one witness.
+    ///
+    /// # Errors
+    /// [`CosigningError`]: the policy, or the address of a witness, is of no use.
+    pub fn with_policy(mut self, operator: &[u8], timeout: Duration) -> Result<Self, CosigningError> {
+        let keys = self.signers.iter().map(|signer| signer.vkey());
+        self.cosigning = Some(Cosigning::new(keys, operator, timeout)?);
+        Ok(self)
+    }
+
+    /// Who gives no cosignatures; `None` without a policy of the operator.
+    pub fn missing_witnesses(&self) -> Option<MissingWitnesses> {
+        self.cosigning.as_ref().map(|cosigning| cosigning.missing().clone())
     }
 
     /// What was signed last.
@@ -139,7 +171,7 @@ impl Anchor {
         }
     }
 
-    /// Signs what the memory holds last.
+    /// Signs what the memory holds last, and collects cosignatures.
     async fn publish(&self, log: &LogHead, head: TreeHead) -> Result<Done, AnchorError> {
         // The commit's time, so that the same checkpoint has the same signatures whenever it is signed.
         let seconds = log.checkpoint.map_or(0, |checkpoint| checkpoint.time / 1000);
@@ -154,8 +186,19 @@ impl Anchor {
             lines.push(line?);
         }
         let note = Note::build(&text, &lines)?;
-        let policy = policy::of_log(self.signers.iter().map(|signer| signer.vkey()));
-        let signed = SignedNote { head, note: Bytes::copy_from_slice(note.as_bytes()), policy: policy.into() };
+        let (note, policy) = match &self.cosigning {
+            Some(cosigning) => {
+                let collected = cosigning.collect(&note, head.size, &Tiles(&self.meta)).await;
+                // Where another anchor went beyond this checkpoint meanwhile, witnesses rightly refuse it.
+                let refused = collected.is_alarm() || !cosigning.is_satisfied(&note, &collected.lines);
+                if refused && is_overtaken(&self.log().await?, head) {
+                    return Ok(Done::Overtaken);
+                }
+                (cosigning.conclude(&note, head.size, collected)?, cosigning.text().clone())
+            }
+            None => (note, policy::of_log(self.signers.iter().map(|signer| signer.vkey())).into()),
+        };
+        let signed = SignedNote { head, note: Bytes::copy_from_slice(note.as_bytes()), policy };
         let kept = self.send(LogCommand::PublishNote(signed)).await?;
         Ok(if kept { Done::Published(head) } else { Done::Overtaken })
     }
@@ -186,5 +229,15 @@ impl Anchor {
                 tokio::time::sleep(interval).await;
             }
         }
+    }
+}
+
+/// Proofs from the tiles that the cluster serves. Witnesses verify them.
+struct Tiles<'m>(&'m MetaClient);
+
+#[async_trait]
+impl Proves for Tiles<'_> {
+    async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, Unproven> {
+        consistency_proof(self.0, old, new, TIMEOUT).await
     }
 }

@@ -10,14 +10,23 @@
 //! | [`memory`] | what was signed, on stable media before it is signed |
 //! | [`prove`] | a consistency proof, from tiles that are asked for |
 //! | [`anchor`] | carries the steps out |
+//! | [`cosign`] | takes checkpoints to witnesses |
+//! | [`tsa`] | has checkpoints time-stamped |
+//! | [`witness`] | cosigns the checkpoints of other people's logs |
 #![deny(missing_docs)]
 
 pub mod anchor;
 pub mod chain;
+pub mod cosign;
 pub mod evm;
+mod http;
 pub mod ledger;
 pub mod memory;
 pub mod prove;
 pub mod steps;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
+pub mod tsa;
+pub mod witness;

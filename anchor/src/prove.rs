@@ -42,14 +42,26 @@ pub enum Unproven {
 /// # Errors
 /// [`Unproven`].
 pub async fn extends(meta: &MetaClient, old: TreeHead, new: TreeHead, timeout: Duration) -> Result<(), Unproven> {
-    let forked = |error| Unproven::Forked { old: old.size, new: new.size, error };
+    let proof = consistency_proof(meta, old.size, new.size, timeout).await?;
+    let [before, after] = [old, new].map(|head| Head { size: head.size, root: head.root });
+    verify_consistency(before, after, &proof).map_err(|error| Unproven::Forked { old: old.size, new: new.size, error })
+}
+
+/// A proof that the tree of `new` leaves extends that of `old` leaves, from tiles as they are served: whoever gets it
+/// has to verify it. `timeout` is for each tile.
+///
+/// # Errors
+/// [`Unproven`].
+pub async fn consistency_proof(
+    meta: &MetaClient,
+    old: u64,
+    new: u64,
+    timeout: Duration,
+) -> Result<Vec<Hash>, Unproven> {
     let mut tiles = FetchedTiles::default();
     while tiles.len() <= TILES_MAX {
-        match tiles.ask(|tiles| consistency(tiles, old.size, new.size)) {
-            Ok(Answer::Known(proof)) => {
-                let [old, new] = [old, new].map(|head| Head { size: head.size, root: head.root });
-                return verify_consistency(old, new, &proof).map_err(forked);
-            }
+        match tiles.ask(|tiles| consistency(tiles, old, new)) {
+            Ok(Answer::Known(proof)) => return Ok(proof),
             Ok(Answer::Lacks { level, index }) => {
                 let hashes = fetch(meta, level, index, timeout).await?;
                 if hashes.is_empty() {
@@ -58,7 +70,9 @@ pub async fn extends(meta: &MetaClient, old: TreeHead, new: TreeHead, timeout: D
                 tiles.add(level, index, hashes);
             }
             Err(TileError::Missing { level, index }) => return Err(Unproven::Missing { level, index }),
-            Err(TileError::OutOfRange | TileError::Source { .. }) => return Err(forked(ProofError::OutOfRange)),
+            Err(TileError::OutOfRange | TileError::Source { .. }) => {
+                return Err(Unproven::Forked { old, new, error: ProofError::OutOfRange });
+            }
         }
     }
     Err(Unproven::Missing { level: 0, index: 0 })

@@ -4,9 +4,11 @@
 //! |---|---|---|
 //! | commit | the metadata service stands by a size and its root | the next run signs it |
 //! | sign | proof that it extends what was signed; own memory; then the signature | the next run signs the same again |
+//! | cosign | witnesses cosign, until the policy is satisfied | witnesses cosign the same again |
 //! | publish | the note is kept by the metadata service | the next run publishes it again |
 //!
-//! What is committed is always signed before anything else is committed.
+//! What is committed is always signed and published before anything else is committed. So a checkpoint that lacks
+//! witnesses holds up the next one, and a witness never sees one that was given up.
 
 use stele_rpc::meta::{LogHead, TreeHead};
 
@@ -99,6 +101,12 @@ pub fn next_step(log: &LogHead, signed: Option<TreeHead>, adopt: bool) -> Result
     }
 }
 
+/// True if nobody waits for the note of `head` any more: it is published, or another one is committed.
+pub fn is_overtaken(log: &LogHead, head: TreeHead) -> bool {
+    log.published.as_ref().is_some_and(|published| published.head == head)
+        || log.checkpoint.is_none_or(|checkpoint| checkpoint.head != head)
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -132,6 +140,21 @@ mod tests {
         assert_eq!(step(&log(5, Some(3), Some(3)), Some(3)), Ok(next));
         assert_eq!(step(&log(5, Some(5), Some(3)), Some(3)), Ok(Step::Sign { from: Some(head(3)), head: head(5) }));
         assert_eq!(step(&log(5, Some(5), Some(5)), Some(5)), Ok(Step::Wait));
+    }
+
+    #[test]
+    fn what_is_not_published_holds_up_what_comes_next() {
+        for now in [5, 6, 70] {
+            assert_eq!(step(&log(now, Some(5), Some(3)), Some(5)), Ok(Step::Publish { head: head(5) }));
+        }
+    }
+
+    #[test]
+    fn an_anchor_is_overtaken_once_its_note_is_published_or_too_old() {
+        assert!(!is_overtaken(&log(9, Some(5), Some(3)), head(5)));
+        assert!(is_overtaken(&log(9, Some(5), Some(5)), head(5)));
+        assert!(is_overtaken(&log(9, Some(7), Some(5)), head(5)));
+        assert!(is_overtaken(&log(9, Some(7), Some(3)), head(5)));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! An anchor over a metadata service in memory that keeps a log, and can be made to lie or to forget.
 
+mod witnessed;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
