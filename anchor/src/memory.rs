@@ -1,5 +1,5 @@
-//! What an anchor signed: a file that only grows. A pair of size and root is on stable media before anything signs
-//! it. Layout: docs/formats/anchor-memory.md.
+//! What an anchor signed, or a witness cosigned: a file that only grows. A pair of size and root is on stable media
+//! before anything signs it. Layout: docs/formats/anchor-memory.md.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -29,7 +29,7 @@ pub enum MemoryError {
         source: io::Error,
     },
     /// Another process uses it.
-    #[error("{path} is in use: another anchor runs over this directory", path = path.display())]
+    #[error("{path} is in use: another process runs over this directory", path = path.display())]
     InUse {
         /// The file.
         path: PathBuf,

@@ -21,7 +21,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use stele_evidence::keys::{SignatureType, Signer, TrustedKey};
+use stele_evidence::keys::{KeyError, SignatureType, Signer, TrustedKey};
+use stele_evidence::policy::Policy;
 use stele_evidence::vkey::KeyName;
 use stele_evidence::witness::{AddCheckpoint, SIZE_CONTENT_TYPE};
 use stele_types::seam::Clock;
@@ -42,6 +43,16 @@ pub struct Setup {
     pub signers: Signers,
     /// Keys of the logs. A key's name is its log's origin; a log may have several keys.
     pub logs: Vec<TrustedKey>,
+}
+
+impl Setup {
+    /// Keys of the logs that a policy lists.
+    ///
+    /// # Errors
+    /// A key can't be used.
+    pub fn logs_of(policy: &Policy) -> Result<Vec<TrustedKey>, KeyError> {
+        policy.logs().iter().map(|log| TrustedKey::new(log.key.clone())).collect()
+    }
 }
 
 impl fmt::Debug for Setup {

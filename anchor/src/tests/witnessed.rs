@@ -118,7 +118,8 @@ async fn a_crash_between_any_two_steps_publishes_nothing_without_its_witnesses()
         }
         let steps = round % 3;
         for _ in 0..steps {
-            let _ = anchor.step().await.is_ok();
+            let outcome = anchor.step().await;
+            assert!(!outcome.is_err_and(|error| error.is_final()));
             town.world.log(|log| log.lose_answer = round % 4 == 1);
         }
         drop(anchor);

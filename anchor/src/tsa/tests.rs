@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::testing::server::Server;
+use crate::testing::server::{Asked, Server};
 use crate::testing::{Tree, signed};
 
 const CONFIG: &str = "\
@@ -44,7 +44,7 @@ enum Mood {
 struct Authority {
     folder: Arc<tempfile::TempDir>,
     mood: Arc<Mutex<Mood>>,
-    asked: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
     server: Server,
 }
 
@@ -89,7 +89,7 @@ impl Authority {
         let (mood, asked) = (Arc::new(Mutex::new(Mood::default())), Arc::<Mutex<Vec<_>>>::default());
         let (moods, seen, place) = (Arc::clone(&mood), Arc::clone(&asked), Arc::clone(&folder));
         let server = Server::start(move |(kind, body)| {
-            seen.lock().unwrap().push((kind, body.to_vec()));
+            seen.lock().unwrap().push((kind, body.clone()));
             let answer = match moods.lock().unwrap().clone() {
                 Mood::Stamps => (200, reply(place.path(), &body)),
                 Mood::Stale(request) => (200, reply(place.path(), &request)),

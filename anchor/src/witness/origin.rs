@@ -157,9 +157,14 @@ impl Followed {
     async fn report(&self, request: &AddCheckpoint, last: Option<Head>, error: impl std::fmt::Display) {
         let head = request.checkpoint().head();
         let forked = last.is_some_and(|last| last.size == head.size && last.root != head.root);
-        tracing::error!(origin = self.origin, size = head.size, forked, %error, "witness: the log's trees don't fit together");
+        // A true checkpoint with a wrong proof may come from anybody.
+        if !forked {
+            tracing::warn!(origin = self.origin, size = head.size, %error, "witness: a checkpoint does not fit to the last");
+            return;
+        }
+        tracing::error!(origin = self.origin, size = head.size, "witness: the log signed two roots for one size");
         let path = self.path.with_extension("forked");
-        if forked && matches!(note_file::read(&path), Ok(None)) {
+        if matches!(note_file::read(&path), Ok(None)) {
             let kept = note_file::replace(path, request.note().as_bytes().to_vec()).await;
             if let Err(error) = kept {
                 tracing::error!(origin = self.origin, %error, "witness: the evidence of a fork could not be kept");

@@ -261,6 +261,42 @@ async fn a_restart_goes_on_where_it_ended() {
     grow(&witness, &tree, &[(9, 20)]).await;
 }
 
+/// Two logs, of which the second one signs with the first one's seeds under a name of its own.
+fn two_logs() -> Vec<TrustedKey> {
+    let second = Ed25519Signer::for_notes(name("log.example/2"), &[1; 32]);
+    [log_keys(), vec![trusted(&second)]].concat()
+}
+
+#[tokio::test]
+async fn a_note_that_can_not_be_stored_stops_its_log_alone_until_a_restart() {
+    let (place, tree) = (Place::new(), Tree::of(20));
+    let open = || {
+        let setup = Setup { logs: two_logs(), ..setup() };
+        Arc::new(Witness::open(place.0.path(), setup, Standing::at(TIME)).unwrap())
+    };
+    let witness = open();
+    grow(&witness, &tree, &[(0, 4)]).await;
+    // Nothing can be written where a folder is.
+    let folder = place.path("note.new");
+    tokio::fs::create_dir(&folder).await.unwrap();
+    for request in [tree.request(4, 9), tree.request(9, 9), tree.request(4, 9)] {
+        let answer = post(&witness, &request).await;
+        assert_eq!(answer.status, 503);
+        assert!(!String::from_utf8_lossy(&answer.body).contains('\u{2014}'), "no signature leaves: {answer:?}");
+    }
+    tokio::fs::remove_dir(&folder).await.unwrap();
+    assert_eq!(post(&witness, &tree.request(9, 9)).await.status, 503);
+    assert_eq!(newest(&witness), Some(4));
+    let key = Ed25519Signer::for_notes(name("log.example/2"), &[1; 32]);
+    let text = Checkpoint::new(&name("log.example/2"), tree.head(3)).text();
+    let note = Note::build(&text, &[sign_note(&key, &text).unwrap()]).unwrap();
+    assert_eq!(post(&witness, &AddCheckpoint::new(0, Vec::new(), note).unwrap()).await.status, 200, "the other log");
+    drop(witness);
+    let witness = open();
+    assert_eq!(size(&witness, &tree).await, 9);
+    grow(&witness, &tree, &[(9, 20)]).await;
+}
+
 /// Remembers, and dies before it says so.
 #[derive(Debug)]
 struct Dies(Memory);
