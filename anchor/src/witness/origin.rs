@@ -123,6 +123,7 @@ impl Followed {
             let kept = note_file::replace(self.path.clone(), note.as_bytes().to_vec()).await;
             kept.map_err(|error| Failure::Write(format!("{}: {error}", self.path.display())))?;
             state.kept = Some(head);
+            tracing::info!(origin = self.origin, size = head.size, "witness: cosigned");
         }
         let newest = Bytes::copy_from_slice(note.as_bytes());
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(newest);

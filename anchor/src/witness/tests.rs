@@ -444,3 +444,23 @@ async fn the_same_over_http() {
     }
     server.abort();
 }
+
+#[tokio::test]
+async fn a_body_without_end_is_cut_off() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let place = Place::new();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let server = tokio::spawn(serve::serve(listener, place.open().unwrap()));
+    let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
+    let head = "POST /add-checkpoint HTTP/1.1\r\nhost: w\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunk = format!("{:x}\r\n{}\r\n", REQUEST_MAX + 1, "x".repeat(REQUEST_MAX + 1));
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(chunk.as_bytes()).await.unwrap();
+    // The body goes on, and the answer is there.
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 400");
+    server.abort();
+}
