@@ -7,6 +7,8 @@ use crate::bundle::bag::{parse_digests, parse_info, print_digests};
 use crate::bundle::chunks_file::{ChunksFile, HEADER, encode_row};
 use crate::bundle::contents::Contents;
 use crate::bundle::range_file::{decode_range_proof, encode_range_proof};
+use crate::chain::evm::EvmProof;
+use crate::chain::ledger::{BLOCK_LEN, Block, LedgerKey, verify_blocks};
 use crate::checkpoint::Checkpoint;
 use crate::entry_bundle::{decode_bundle, encode_bundle};
 use crate::keys::TrustedKey;
@@ -15,6 +17,8 @@ use crate::policy::Policy;
 use crate::proof::{Head, verify_consistency, verify_inclusion};
 use crate::record::Record;
 use crate::tile_path::TilePath;
+use crate::timestamp::response::Response;
+use crate::timestamp::roots::Roots;
 use crate::tlog_proof::TlogProof;
 use crate::tree::Hash;
 use crate::witness::{AddCheckpoint, Decision, decide, parse_cosignatures, parse_size};
@@ -151,6 +155,49 @@ pub fn fuzz_bag_digests(data: &[u8]) {
     let _verdict = parse_info(data);
 }
 
+/// Blocks keep their bytes, and the golden key vouches for no others than the golden ones.
+pub fn fuzz_ledger(data: &[u8]) {
+    const GOLDEN: &[u8] = include_bytes!("../golden/ledger.bin");
+    if let Ok(block) = Block::decode(data) {
+        assert_eq!(block.as_bytes(), data);
+    }
+    let key = LedgerKey::parse(include_str!("../golden/ledger.vkey").trim_end()).expect("the golden key parses");
+    if let Ok(state) = verify_blocks(&key, data) {
+        assert!(GOLDEN.starts_with(data), "a forged ledger");
+        assert_eq!(state.height(), (data.len() / BLOCK_LEN) as u64);
+    }
+}
+
+/// Proofs have one form, and the golden block holds the golden anchor only.
+pub fn fuzz_evm_proof(data: &[u8]) {
+    let Ok(proof) = EvmProof::decode(data) else { return };
+    assert_eq!(proof.encode().as_deref(), Ok(data));
+    let golden = EvmProof::decode(include_bytes!("../golden/evm.proof")).expect("the golden proof decodes");
+    let (found, known) = (proof.verify(&golden.pin), golden.verify(&golden.pin));
+    if let (Ok(found), Ok(known)) = (found, known) {
+        // The state part may be left out.
+        let same = crate::chain::evm::EvmAnchor { stored: known.stored, ..found };
+        assert!(found.block_hash != known.block_hash || same == known, "a forged anchor");
+    }
+}
+
+/// Any response comes to a verdict, and none stamps what the golden authority never saw.
+pub fn fuzz_timestamp(data: &[u8]) {
+    let Ok(response) = Response::parse(data) else { return };
+    let mut roots = Roots::default();
+    roots.add(include_bytes!("../golden/tsa/root-p256.pem")).expect("the golden root is one");
+    assert!(response.verify(b"was never stamped", &roots, None).is_err(), "a forged token");
+}
+
+/// Any file of chains, file of roots and consistency file comes to a verdict.
+pub fn fuzz_trusted_chains(data: &[u8]) {
+    let _verdict = crate::chain::trust::TrustedChains::parse(data);
+    let _verdict = Roots::default().add(data);
+    if let Ok(proof) = crate::bundle::join::parse_consistency(data) {
+        assert_eq!(crate::bundle::join::print_consistency(&proof), data);
+    }
+}
+
 /// Bytes that decode are the one encoding of that record.
 pub fn fuzz_record(data: &[u8]) {
     if let Ok(record) = Record::decode(data) {
@@ -178,7 +225,7 @@ pub fn fuzz_log_proof(data: &[u8]) {
 mod tests {
     use std::path::Path;
 
-    use super::{AddCheckpoint, Note, TlogProof, encode_bundle, known};
+    use super::{AddCheckpoint, BLOCK_LEN, Note, TlogProof, encode_bundle, known};
     use crate::golden::{CHECKPOINT, POLICY, PROOF, request};
     use crate::record::tests::{locked, sample};
 
@@ -207,6 +254,10 @@ mod tests {
         replay("bundle_contents", super::fuzz_bundle_contents);
         replay("bundle_chunks", super::fuzz_bundle_chunks);
         replay("bag_digests", super::fuzz_bag_digests);
+        replay("ledger", super::fuzz_ledger);
+        replay("evm_proof", super::fuzz_evm_proof);
+        replay("timestamp", super::fuzz_timestamp);
+        replay("trusted_chains", super::fuzz_trusted_chains);
     }
 
     #[test]
@@ -219,6 +270,7 @@ mod tests {
         let proven = TlogProof::parse(PROOF).unwrap();
         let proof = [5u64.to_le_bytes().as_slice(), &8u64.to_le_bytes(), &[7; 96]].concat();
         let (whole, range) = (crate::bundle::testing::whole(true).files, crate::bundle::testing::range().files);
+        let anchored = crate::bundle::testing::outside::anchored().files;
         let seeds = [
             ("bundle_contents", "seed-0", whole["stele-bundle.json"].clone()),
             ("bundle_contents", "seed-1", range["stele-bundle.json"].clone()),
@@ -242,6 +294,16 @@ mod tests {
             ("witness_body", "seed-1", AddCheckpoint::new(0, Vec::new(), short).unwrap().print()),
             ("witness_body", "seed-2", b"20852163\n".to_vec()),
             ("witness_body", "seed-3", known().note.signatures()[2].to_string().into_bytes()),
+            ("bundle_contents", "seed-2", anchored["stele-bundle.json"].clone()),
+            ("timestamp", "seed-0", include_bytes!("../golden/tsa/p256.tsr").to_vec()),
+            ("timestamp", "seed-1", include_bytes!("../golden/tsa/rsa.tsr").to_vec()),
+            ("trusted_chains", "seed-0", crate::bundle::testing::outside::chains().into_bytes()),
+            ("trusted_chains", "seed-1", anchored["data/anchors/0001.consistency"].clone()),
+            ("trusted_chains", "seed-2", include_bytes!("../golden/tsa/root-p256.pem").to_vec()),
+            ("evm_proof", "seed-0", include_bytes!("../golden/evm.proof").to_vec()),
+            ("evm_proof", "seed-1", include_bytes!("../golden/evm-anvil.proof").to_vec()),
+            ("ledger", "seed-0", include_bytes!("../golden/ledger.bin").to_vec()),
+            ("ledger", "seed-1", include_bytes!("../golden/ledger.bin")[..BLOCK_LEN].to_vec()),
             ("tile", "seed-0", b"tile/entries/x001/x234/067.p/255".to_vec()),
             ("tile", "seed-1", encode_bundle(&[b"entry", b"", &[0; 300]]).unwrap()),
         ];

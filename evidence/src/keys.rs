@@ -5,6 +5,7 @@
 use ed25519_dalek::Signer as _;
 use ml_dsa::{KeyExport as _, MlDsa44, Signature as MlDsaSignature, SigningKey as MlDsaKey};
 
+use crate::chain::ledger;
 use crate::cosignature;
 use crate::vkey::{KeyName, VerifierKey, VkeyError};
 
@@ -94,13 +95,7 @@ impl TrustedKey {
         let signature_type = SignatureType::from_byte(byte).ok_or(KeyError::UnknownType(byte))?;
         let public = match signature_type {
             SignatureType::Ed25519 | SignatureType::TimedEd25519 => {
-                let bytes = vkey.public_key().try_into().map_err(|_| KeyError::PublicKey)?;
-                let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::PublicKey)?;
-                // A second encoding of a point would be a second name for one key.
-                if key.is_weak() || key.to_edwards().compress().as_bytes() != bytes {
-                    return Err(KeyError::PublicKey);
-                }
-                PublicKey::Ed25519(Box::new(key))
+                PublicKey::Ed25519(Box::new(ed25519_key(vkey.public_key())?))
             }
             SignatureType::SubtreeMlDsa44 => {
                 if vkey.name().as_str().len() > cosignature::NAME_MAX {
@@ -147,13 +142,7 @@ impl TrustedKey {
     /// Checks a bare signature over a message.
     pub(crate) fn check_message(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
         match &self.public {
-            PublicKey::Ed25519(key) => {
-                let bytes: &[u8; ED25519_SIGNATURE_LEN] = signature.try_into().map_err(|_| SignatureError::Length)?;
-                // The strict form refuses the malleable and small-order cases in which
-                // implementations disagree.
-                key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(bytes))
-                    .map_err(|_| SignatureError::Mismatch)
-            }
+            PublicKey::Ed25519(key) => check_ed25519(key, message, signature),
             PublicKey::MlDsa44(key) => {
                 let bytes = signature.try_into().map_err(|_| SignatureError::Length)?;
                 let decoded = MlDsaSignature::decode(&bytes).ok_or(SignatureError::Mismatch)?;
@@ -176,6 +165,28 @@ impl std::fmt::Debug for TrustedKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "TrustedKey({}+{})", self.vkey.name(), self.vkey.id())
     }
+}
+
+/// A public key of the curve that may be used as one.
+pub(crate) fn ed25519_key(bytes: &[u8]) -> Result<ed25519_dalek::VerifyingKey, KeyError> {
+    let bytes = bytes.try_into().map_err(|_| KeyError::PublicKey)?;
+    let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::PublicKey)?;
+    // A second encoding of a point would be a second name for one key.
+    if key.is_weak() || key.to_edwards().compress().as_bytes() != bytes {
+        return Err(KeyError::PublicKey);
+    }
+    Ok(key)
+}
+
+/// Checks a bare Ed25519 signature.
+pub(crate) fn check_ed25519(
+    key: &ed25519_dalek::VerifyingKey,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), SignatureError> {
+    let bytes: &[u8; ED25519_SIGNATURE_LEN] = signature.try_into().map_err(|_| SignatureError::Length)?;
+    // The strict form refuses the malleable and small-order cases in which implementations disagree.
+    key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(bytes)).map_err(|_| SignatureError::Mismatch)
 }
 
 /// Why a signer did not sign: a key held elsewhere may be out of reach.
@@ -211,6 +222,13 @@ impl Ed25519Signer {
     /// not name the cosigner, so a seed must never serve two of them.
     pub fn for_cosignatures(name: KeyName, seed: &[u8; SEED_LEN]) -> Self {
         Self::new(name, SignatureType::TimedEd25519, seed)
+    }
+
+    /// A key for the blocks of a ledger: see [`crate::chain::ledger::LedgerKey`].
+    pub fn for_ledger(name: KeyName, seed: &[u8; SEED_LEN]) -> Self {
+        let key = ed25519_dalek::SigningKey::from_bytes(seed);
+        let public = [ledger::KEY_TYPE, key.verifying_key().as_bytes()].concat();
+        Self { vkey: VerifierKey::new(name, ledger::PRIVATE_TYPE, public), key }
     }
 
     fn new(name: KeyName, signature_type: SignatureType, seed: &[u8; SEED_LEN]) -> Self {

@@ -21,12 +21,15 @@
 //! | [`cosignature`] | C2SP tlog-cosignature: what logs and witnesses sign |
 //! | [`policy`] | C2SP tlog-policy: which logs and witnesses are trusted |
 //! | [`tlog_proof`] | C2SP tlog-proof: one entry's path to a signed checkpoint |
+//! | [`chain`] | proofs that a chain took notice of a checkpoint |
+//! | [`timestamp`] | RFC 3161 time stamps over checkpoints |
 //! | [`bundle`] | evidence bundles: writing, reading, judging, reporting |
 //! | [`witness`] | C2SP tlog-witness: requests for cosignatures, and the decision on them |
 #![deny(missing_docs)]
 
 pub mod bundle;
 pub mod cbor;
+pub mod chain;
 pub mod checkpoint;
 pub mod cosignature;
 pub mod entry_bundle;
@@ -45,6 +48,7 @@ pub mod rebuild;
 pub mod record;
 pub mod tile_path;
 pub mod tiles;
+pub mod timestamp;
 pub mod tlog_proof;
 pub mod tree;
 pub mod vkey;

@@ -110,6 +110,10 @@ pub enum Question {
     Time,
     /// The log shows everyone the same.
     NonEquivocation,
+    /// A chain recorded a size and root of the log.
+    Anchor,
+    /// A time-stamping authority stamped a checkpoint of the log.
+    Timestamp,
     /// The events of a key are complete.
     Chain,
     /// The record says what the contents say.
@@ -143,6 +147,8 @@ impl Question {
             Self::OneCheckpoint => "one-checkpoint",
             Self::Time => "time",
             Self::NonEquivocation => "non-equivocation",
+            Self::Anchor => "anchor",
+            Self::Timestamp => "timestamp",
             Self::Chain => "chain",
             Self::Record => "record",
             Self::Checkpoint => "checkpoint",
@@ -165,6 +171,8 @@ impl Question {
             Self::OneCheckpoint => "All proofs lead to one checkpoint",
             Self::Time => "The checkpoint existed at the stated time",
             Self::NonEquivocation => "The log shows everyone the same history",
+            Self::Anchor => "A chain recorded the log at this time",
+            Self::Timestamp => "A time-stamping authority stamped the log at this time",
             Self::Chain => "The events of this key have no gap",
             Self::Record => "The record says what the bundle says of it",
             Self::Checkpoint => "The checkpoint is signed as the trust policy asks",
@@ -187,6 +195,8 @@ impl Question {
             Self::OneCheckpoint => "全部证明指向同一检查点",
             Self::Time => "检查点在所述时间已存在",
             Self::NonEquivocation => "日志对各方呈现同一历史",
+            Self::Anchor => "区块链于所述时间记载了该日志",
+            Self::Timestamp => "时间戳机构于所述时间为该日志加盖时间戳",
             Self::Chain => "该键的事件链无缺失",
             Self::Record => "记录与证据包目录所述相符",
             Self::Checkpoint => "检查点签名符合信任策略",

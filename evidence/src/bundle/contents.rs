@@ -12,10 +12,16 @@ use super::names::{NameFault, POLICY, check_payload_name};
 use super::{CONTENTS_MAX, FILES_MAX, OBJECTS_MAX, RANGE_CHUNKS_MAX};
 use crate::record::Event;
 
+mod outside;
+
+pub use outside::{BundleAnchor, BundleTimestamp, ChainKind};
+
 /// What `format` says.
 pub const FORMAT: &str = "stele-bundle";
-/// The version that this code reads and writes.
+/// Version of a bundle without anchors and time stamps.
 pub const VERSION: u32 = 1;
+/// Version of a bundle with some.
+pub const VERSION_OUTSIDE: u32 = 2;
 /// Longest name of a tool, origin or bucket, bytes.
 const TEXT_MAX: usize = 255;
 
@@ -51,6 +57,23 @@ pub enum ContentsError {
     /// More files than a bundle has.
     #[error("names more than {FILES_MAX} files")]
     Files,
+    /// Anchors or time stamps in version 1, or neither in version 2.
+    #[error("version 1 has neither anchors nor time stamps, and version 2 has some")]
+    OutsideVersion,
+    /// More anchors or time stamps than a bundle has.
+    #[error("more anchors or time stamps than a bundle has")]
+    Outside,
+    /// A chain's name is empty, too long, or has spaces or control characters.
+    #[error("the name of a chain has 1 to {TEXT_MAX} bytes without spaces and control characters")]
+    ChainName,
+    /// A file of an anchor or time stamp is refused.
+    #[error("{name}: {fault}")]
+    File {
+        /// The name.
+        name: String,
+        /// What is wrong.
+        fault: ObjectFault,
+    },
     /// An object is out of order or contradicts itself.
     #[error("object {number}: {fault}")]
     Object {
@@ -96,7 +119,7 @@ pub enum ObjectFault {
 pub struct Contents {
     /// [`FORMAT`].
     pub format: String,
-    /// [`VERSION`].
+    /// [`VERSION`] or [`VERSION_OUTSIDE`].
     pub version: u32,
     /// What made the bundle, name and version.
     pub tool: String,
@@ -106,6 +129,12 @@ pub struct Contents {
     pub origin: String,
     /// Ascending by log index.
     pub objects: Vec<BundleObject>,
+    /// Anchors on chains.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "outside::not_empty")]
+    pub anchors: Vec<BundleAnchor>,
+    /// Time stamps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "outside::not_empty")]
+    pub timestamps: Vec<BundleTimestamp>,
 }
 
 /// One event on one key, and where its evidence is.
@@ -184,7 +213,7 @@ impl Contents {
         if kind.format != FORMAT {
             return Err(ContentsError::Format);
         }
-        if kind.version != VERSION {
+        if ![VERSION, VERSION_OUTSIDE].contains(&kind.version) {
             return Err(ContentsError::Version(kind.version));
         }
         let contents: Self = serde_json::from_slice(bytes).map_err(json)?;
@@ -205,7 +234,12 @@ impl Contents {
 
     /// Names of all files below `data/` that the bundle must have.
     pub fn files(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(POLICY).chain(self.objects.iter().flat_map(BundleObject::files))
+        let anchors = self.anchors.iter().flat_map(BundleAnchor::files);
+        let timestamps = self.timestamps.iter().flat_map(BundleTimestamp::files);
+        std::iter::once(POLICY)
+            .chain(self.objects.iter().flat_map(BundleObject::files))
+            .chain(anchors)
+            .chain(timestamps)
     }
 
     fn check(&self) -> Result<(), ContentsError> {
@@ -232,7 +266,10 @@ impl Contents {
             }
             above = Some(object.index);
         }
-        Ok(())
+        if (self.version == VERSION) != (self.anchors.is_empty() && self.timestamps.is_empty()) {
+            return Err(ContentsError::OutsideVersion);
+        }
+        outside::check(&self.anchors, &self.timestamps, &mut names)
     }
 }
 

@@ -25,6 +25,8 @@ use crate::tlog_proof::TlogProof;
 use crate::tree::{Hash, leaf_hash, reference};
 use crate::vkey::KeyName;
 
+pub(crate) mod outside;
+
 pub(crate) const ORIGIN: &str = "log.stele.example/bundle";
 pub(crate) const TIME: u64 = 1_790_000_100;
 pub(crate) const CREATED: &str = "2026-09-21T15:00:00Z";
@@ -243,6 +245,6 @@ pub(crate) fn judge_bytes(files: &Files, bytes: &[u8], range: Option<&str>) -> R
     let policy = policy();
     let range = range.map(|text| ByteRange::parse(text).unwrap());
     let mut bytes = Cursor::new(bytes);
-    let request = Request { policy: Some(&policy), range, object: None };
+    let request = Request { policy: Some(&policy), range, ..Request::default() };
     verify(files, &request, Some(("brought.bin", &mut bytes as &mut dyn ReadSeek)))
 }

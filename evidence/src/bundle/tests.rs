@@ -1,6 +1,8 @@
 //! Tests of whole bundles.
 
+mod anchors;
 mod damage;
 mod forgery;
 mod golden;
 mod judgement;
+mod stamps;

@@ -12,21 +12,27 @@ use super::contents::Contents;
 use super::files::{ReadSeek, Source, read_all};
 use super::names::{CONTENTS, POLICY};
 use super::report::{Report, VERIFIER};
+use crate::chain::trust::{ChainsError, TrustedChains};
 use crate::lines::parse_decimal;
 use crate::policy::{POLICY_MAX, Policy, PolicyError};
+use crate::timestamp::roots::{Roots, RootsError};
 
+mod anchors;
 mod body;
 mod chain;
 mod digests;
 mod log;
 mod object;
+mod outside;
 mod part;
 mod spans;
+mod stamps;
 mod whole;
 
 use chain::Chains;
 use log::LogView;
 use object::Case;
+use outside::Outside;
 
 /// Largest slice, bytes: a whole chunk, and two hashes for each inner node over its groups.
 pub const SLICE_MAX: usize = CHUNK_BYTES_MAX + 64 * 1024;
@@ -50,6 +56,12 @@ pub enum Unusable {
     /// The bundle has no trust policy that could be read.
     #[error("{POLICY}: is missing or too large; bring your own with --policy")]
     NoPolicy,
+    /// The auditor's file of chains can't be read.
+    #[error("your file of chains: {0}")]
+    Chains(#[from] ChainsError),
+    /// The auditor's roots can't be read.
+    #[error("your time-stamping roots: {0}")]
+    Roots(#[from] RootsError),
     /// Reading failed.
     #[error("{name}: {error}")]
     Io {
@@ -116,6 +128,11 @@ impl ByteRange {
 pub struct Request<'a> {
     /// The auditor's own trust policy. Without it the bundle's is used, and the report says so.
     pub policy: Option<&'a [u8]>,
+    /// The chains that the auditor trusts; without them anchors are the operator's word.
+    pub chains: Option<&'a [u8]>,
+    /// Root certificates of time-stamping authorities in PEM; without them time stamps are the operator's
+    /// word.
+    pub tsa_roots: Option<&'a [u8]>,
     /// Object that bytes and range are of, from 1. May be left out if only one has chunks or a range.
     pub object: Option<usize>,
     /// Look at these bytes only.
@@ -142,6 +159,8 @@ pub fn verify(source: &dyn Source, request: &Request<'_>, mut file: Option<Broug
         return Ok(report);
     };
     let policy = policy(source, request)?;
+    let trusted = TrustedChains::parse(request.chains.unwrap_or_default())?;
+    let roots = roots(request)?;
     let target = target(contents, request, file.is_some())?;
     let mut log = LogView::new(policy, request.policy.is_some(), &contents.origin);
     let (mut chains, mut of_objects) = (Chains::default(), Vec::new());
@@ -152,11 +171,16 @@ pub fn verify(source: &dyn Source, request: &Request<'_>, mut file: Option<Broug
         report.objects.push(case.judge(&mut log, &mut chains, brought)?);
         of_objects.append(&mut case.claims);
     }
-    report.claims.extend(log.claims());
+    let mut outside = Outside::new(source, contents, &log);
+    outside.anchors(&trusted)?;
+    outside.timestamps(&roots)?;
+    report.claims.extend(log.claims(&outside.dated, &outside.chains));
+    report.claims.append(&mut outside.claims);
     report.claims.extend(never_checked());
     report.claims.append(&mut of_objects);
     report.claims.extend(chains.claims());
     report.digests = log.digests();
+    report.digests.append(&mut outside.digests);
     Ok(report)
 }
 
@@ -238,6 +262,12 @@ fn policy(source: &dyn Source, request: &Request<'_>) -> Result<Policy, Unusable
         Err(error) => return Err(Unusable::Io { name: POLICY.to_owned(), error }),
     };
     Policy::parse(&bytes).map_err(|error| Unusable::Policy { whose: POLICY, error })
+}
+
+fn roots(request: &Request<'_>) -> Result<Roots, Unusable> {
+    let mut roots = Roots::default();
+    request.tsa_roots.map(|pem| roots.add(pem)).transpose()?;
+    Ok(roots)
 }
 
 /// The object that the auditor's bytes or range are of.

@@ -14,13 +14,20 @@ use super::bag::{DECLARATION_TEXT, Digests, print_digests, print_info};
 use super::chunks_file::{ChunksFileError, HEADER, chunks_file_len, encode_row};
 use super::contents::{BundleObject, BundleRange, Contents, ContentsError, FORMAT, VERSION};
 use super::files::{Sink, read_full};
+use super::join::JoinError;
 use super::names::{CONTENTS, DECLARATION, INFO, PAYLOAD_DIGESTS, POLICY, TAG_DIGESTS};
 use super::range_file::encode_range_proof;
 use super::{BUFFER, FILES_MAX, RECORD_MAX};
 use crate::cbor::CborError;
+use crate::note::Note;
 use crate::policy::{Policy, PolicyError};
+use crate::proof::Head;
 use crate::record::{Entry, Record};
 use crate::tlog_proof::{NotProven, TlogProof, TlogProofError};
+
+mod outside;
+
+pub use outside::{AnchorEvidence, AnchorProof, TimestampEvidence};
 
 /// No bundle can be made of this. What was written so far is no bundle: throw it away.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +82,23 @@ pub enum WriteError {
     /// More files than a bundle has.
     #[error("a bundle has at most {FILES_MAX} files; make several")]
     TooMany,
+    /// An anchor or a time stamp came before every object.
+    #[error("an anchor or a time stamp comes behind the first object, whose checkpoint it is joined with")]
+    NoCheckpoint,
+    /// An anchor shows nothing.
+    #[error("the anchor on chain {name}: {why}; capture its proof again")]
+    Anchor {
+        /// Name of the chain.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A time stamp shows nothing.
+    #[error("the time stamp: {0}")]
+    Timestamp(String),
+    /// Anchor or time stamp and the bundle's checkpoint are not joined.
+    #[error("a checkpoint from outside: {0}; make a consistency proof between both sizes")]
+    Join(#[from] JoinError),
     /// The contents break a rule: too many objects, not in order, or a text that is refused.
     #[error("the contents: {0}")]
     Contents(#[from] ContentsError),
@@ -89,8 +113,8 @@ pub struct BundleWriter<S> {
     sink: S,
     contents: Contents,
     policy: Policy,
-    /// Text of the one checkpoint.
-    checkpoint: Option<String>,
+    /// The checkpoint of the first proof.
+    checkpoint: Option<(Note, Head)>,
     digests: Digests,
     payload_bytes: u64,
     failed: bool,
@@ -120,6 +144,8 @@ impl<S: Sink> BundleWriter<S> {
             created: created.to_owned(),
             origin: String::new(),
             objects: Vec::new(),
+            anchors: Vec::new(),
+            timestamps: Vec::new(),
         };
         let (digests, payload_bytes) = (Digests::new(), 0);
         let read = Policy::parse(policy)?;
@@ -149,8 +175,8 @@ impl<S: Sink> BundleWriter<S> {
         let record = Record::decode(record_bytes)?;
         let proof = TlogProof::parse(proof_bytes)?;
         let found = proof.verify(&Entry::new(salt, record_bytes).0, &self.policy)?;
-        let text = proof.checkpoint.text();
-        if self.checkpoint.get_or_insert_with(|| text.to_owned()) != text {
+        let first = self.checkpoint.get_or_insert_with(|| (proof.checkpoint.clone(), found.checkpoint.head()));
+        if first.0.text() != proof.checkpoint.text() {
             return Err(WriteError::OtherCheckpoint);
         }
         self.contents.origin = found.checkpoint.origin().to_owned();

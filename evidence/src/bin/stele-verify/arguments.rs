@@ -7,7 +7,8 @@ use stele_evidence::bundle::verify::ByteRange;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
-stele-verify BUNDLE [FILE] [--range A-B] [--object N] [--policy FILE] [--json] [--report OUT.html]
+stele-verify BUNDLE [FILE] [--range A-B] [--object N] [--policy FILE] [--chains FILE]
+             [--tsa-root PEM]... [--json] [--report OUT.html]
 
 Judges an evidence bundle without any network.
 
@@ -17,6 +18,10 @@ Judges an evidence bundle without any network.
   --object N         object of the bundle that FILE and --range are of, from 1
   --policy FILE      your own trust policy; without it the bundle's is used, which proves nothing about
                      who signed
+  --chains FILE      the chains that you trust, and the blocks that you looked up; without it anchors are the
+                     operator's word
+  --tsa-root PEM     root certificates of time-stamping authorities that you trust; may come several times;
+                     without it time stamps are the operator's word
   --json             print JSON
   --report OUT.html  write a page to read and print
   --help, --version
@@ -57,6 +62,8 @@ pub(crate) struct Arguments {
     pub(crate) range: Option<ByteRange>,
     pub(crate) object: Option<usize>,
     pub(crate) policy: Option<PathBuf>,
+    pub(crate) chains: Option<PathBuf>,
+    pub(crate) tsa_roots: Vec<PathBuf>,
     pub(crate) json: bool,
     pub(crate) report: Option<PathBuf>,
 }
@@ -74,6 +81,10 @@ impl Arguments {
                 Some("--range") => set(&mut found.range, "--range", words.next(), range)?,
                 Some("--object") => set(&mut found.object, "--object", words.next(), object)?,
                 Some("--policy") => set(&mut found.policy, "--policy", words.next(), path)?,
+                Some("--chains") => set(&mut found.chains, "--chains", words.next(), path)?,
+                Some("--tsa-root") => {
+                    found.tsa_roots.push(path(words.next().ok_or(ArgumentError::Value("--tsa-root"))?)?);
+                }
                 Some("--report") => set(&mut found.report, "--report", words.next(), path)?,
                 Some(option) if option.starts_with('-') => return Err(ArgumentError::Unknown(word)),
                 _ if places.len() == 2 => return Err(ArgumentError::TooMany(word)),
@@ -127,10 +138,13 @@ mod tests {
             range: Some(ByteRange { first: 3, last: 9 }),
             object: Some(2),
             policy: Some("p".into()),
+            chains: Some("c".into()),
+            tsa_roots: vec!["r1".into(), "r2".into()],
             json: true,
             report: Some("r.html".into()),
         };
-        let line = "--range 3-9 b --object 2 --policy p f --json --report r.html";
+        let line =
+            "--range 3-9 b --object 2 --tsa-root r1 --policy p f --chains c --tsa-root r2 --json --report r.html";
         assert_eq!(parse(line), Ok(Asked::Verify(expected)));
         let dashed = Arguments { bundle: "-b".into(), ..Arguments::default() };
         assert_eq!(parse("-- -b"), Ok(Asked::Verify(dashed)));
@@ -144,6 +158,8 @@ mod tests {
             ("a b c", ArgumentError::TooMany("c".into())),
             ("a --jsn", ArgumentError::Unknown("--jsn".into())),
             ("a --policy", ArgumentError::Value("--policy")),
+            ("a --tsa-root", ArgumentError::Value("--tsa-root")),
+            ("a --chains c --chains c", ArgumentError::Value("--chains")),
             ("a --policy p --policy q", ArgumentError::Value("--policy")),
             ("a --range 9-3", ArgumentError::Range("9-3".into())),
             ("a --range 03-9", ArgumentError::Range("03-9".into())),

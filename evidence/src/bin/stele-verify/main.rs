@@ -3,13 +3,15 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use stele_evidence::bundle::files::ReadSeek;
 use stele_evidence::bundle::report::visible;
 use stele_evidence::bundle::verify::{Request, verify};
+use stele_evidence::chain::trust::CHAINS_MAX;
 use stele_evidence::policy::POLICY_MAX;
+use stele_evidence::timestamp::roots::ROOTS_MAX;
 
 use crate::arguments::{Arguments, Asked, HELP};
 use crate::directory::Directory;
@@ -43,9 +45,17 @@ fn run() -> Result<ExitCode, String> {
 
 /// What there is to print, and whether all that was checked holds.
 fn judge(arguments: &Arguments) -> Result<(String, bool), String> {
-    let policy = arguments.policy.as_deref().map(read_policy).transpose()?;
+    let policy = arguments.policy.as_deref().map(|path| read(path, POLICY_MAX)).transpose()?;
+    let chains = arguments.chains.as_deref().map(|path| read(path, CHAINS_MAX)).transpose()?;
+    let tsa_roots = read_roots(&arguments.tsa_roots)?;
     let mut file = arguments.file.as_deref().map(|path| Ok::<_, String>((name(path), open(path)?))).transpose()?;
-    let request = Request { policy: policy.as_deref(), object: arguments.object, range: arguments.range };
+    let request = Request {
+        policy: policy.as_deref(),
+        chains: chains.as_deref(),
+        tsa_roots: tsa_roots.as_deref(),
+        object: arguments.object,
+        range: arguments.range,
+    };
     let brought = file.as_mut().map(|(name, file)| (name.as_str(), file as &mut dyn ReadSeek));
     let directory = Directory::new(&arguments.bundle);
     let report = verify(&directory, &request, brought).map_err(|error| error.to_string())?;
@@ -71,11 +81,22 @@ fn open(path: &Path) -> Result<File, String> {
     File::open(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn read_policy(path: &Path) -> Result<Vec<u8>, String> {
+/// One byte more than there may be, so that whoever reads it says that it is too large.
+fn read(path: &Path, max: usize) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let read = open(path)?.take(POLICY_MAX as u64 + 1).read_to_end(&mut bytes);
+    let read = open(path)?.take(max as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(bytes)
+}
+
+/// All files as one; more than there may be is refused by whoever reads it.
+fn read_roots(paths: &[PathBuf]) -> Result<Option<Vec<u8>>, String> {
+    let mut all = Vec::new();
+    for path in paths {
+        all.append(&mut read(path, ROOTS_MAX.saturating_sub(all.len()))?);
+        all.push(b'\n');
+    }
+    Ok(Some(all).filter(|_| !paths.is_empty()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the auditor's file, on the auditor's machine")]
@@ -88,7 +109,7 @@ fn write_report(path: &Path, page: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn golden(name: &str) -> std::path::PathBuf {
+    fn golden(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
     }
 
@@ -96,14 +117,36 @@ mod tests {
     fn golden_bundles_from_their_folders() {
         let folder = tempfile::tempdir().unwrap();
         let report = folder.path().join("report.html");
-        for bundle in ["bundle-whole", "bundle-range", "bundle-deletion"] {
+        for bundle in ["bundle-whole", "bundle-range", "bundle-deletion", "bundle-anchored", "bundle-stamped"] {
             let policy = Some(golden("bundle-whole/data/policy.txt"));
-            let arguments =
-                Arguments { bundle: golden(bundle), policy, report: Some(report.clone()), ..Arguments::default() };
+            let arguments = Arguments {
+                bundle: golden(bundle),
+                policy,
+                tsa_roots: vec![golden("tsa/root-rsa.pem"), golden("tsa/root-p256.pem")],
+                report: Some(report.clone()),
+                ..Arguments::default()
+            };
             let (text, consistent) = judge(&arguments).unwrap();
             assert!(consistent, "{text}");
             assert!(std::fs::read_to_string(&report).unwrap().ends_with("</html>\n"));
         }
+    }
+
+    #[test]
+    fn chains_of_the_auditor_are_believed() {
+        for (chains, believed) in [(Some(golden("chains.txt")), 3), (None, 0)] {
+            let arguments = Arguments { bundle: golden("bundle-anchored"), chains, ..Arguments::default() };
+            let (text, consistent) = judge(&arguments).unwrap();
+            assert!(consistent);
+            assert_eq!(
+                text.matches("一致 A chain recorded the log at this time [verified now]").count(),
+                believed,
+                "{text}"
+            );
+        }
+        let unreadable = Some(golden("bundle-whole/bagit.txt"));
+        let arguments = Arguments { bundle: golden("bundle-anchored"), chains: unreadable, ..Arguments::default() };
+        assert!(judge(&arguments).unwrap_err().contains("line 1"));
     }
 
     #[test]

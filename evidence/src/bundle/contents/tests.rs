@@ -46,8 +46,16 @@ fn other_texts_are_refused() {
     }
     assert!(Contents::parse(format!("{good}x").as_bytes()).is_err());
     assert!(matches!(Contents::parse(&vec![b' '; CONTENTS_MAX + 1]), Err(ContentsError::TooLarge)));
-    let newer = good.replacen("\"version\": 1,", "\"version\": 2, \"anchors\": [],", 1);
-    assert_eq!(Contents::parse(newer.as_bytes()), Err(ContentsError::Version(2)));
+    let newer = good.replacen("\"version\": 1,", "\"version\": 3, \"more\": [],", 1);
+    assert_eq!(Contents::parse(newer.as_bytes()), Err(ContentsError::Version(3)));
+    let bare = good.replacen("\"version\": 1,", "\"version\": 2,", 1);
+    assert_eq!(Contents::parse(bare.as_bytes()), Err(ContentsError::OutsideVersion));
+    for list in ["anchors", "timestamps"] {
+        for version in [1, 2] {
+            let empty = good.replacen("\"version\": 1,", &format!("\"version\": {version}, \"{list}\": [],"), 1);
+            assert!(matches!(Contents::parse(empty.as_bytes()), Err(ContentsError::Json(_))), "{list}");
+        }
+    }
 }
 
 #[test]
@@ -90,4 +98,53 @@ fn objects_contradict_neither_themselves_nor_each_other() {
         c.objects.push(second);
     });
     assert_eq!(again, Err(ContentsError::Object { number: 2, fault: ObjectFault::Order }));
+}
+
+#[test]
+fn anchors_and_time_stamps_name_files_of_their_own() {
+    let good = Contents { version: VERSION_OUTSIDE, ..Contents::parse(text().as_bytes()).unwrap() };
+    let anchor = |proof: &str, consistency: Option<&str>| BundleAnchor {
+        chain: ChainKind::Ledger,
+        name: "own".to_owned(),
+        proof: proof.to_owned(),
+        size: 5,
+        root: [7; 32],
+        consistency: consistency.map(str::to_owned),
+    };
+    let with = |anchors: Vec<BundleAnchor>| Contents { anchors, ..good.clone() };
+    let stamped = |response: &str, checkpoint: Option<&str>| {
+        let timestamp = BundleTimestamp {
+            response: response.to_owned(),
+            checkpoint: checkpoint.map(str::to_owned),
+            consistency: None,
+        };
+        Contents { timestamps: vec![timestamp], ..good.clone() }
+    };
+    let two = with(vec![anchor("data/a", Some("data/b")), anchor("data/c", None)]);
+    for contents in [two, stamped("data/a", None), stamped("data/a", Some("data/b"))] {
+        let text = contents.print().unwrap();
+        assert_eq!(Contents::parse(&text).as_ref(), Ok(&contents));
+        assert!(contents.files().any(|name| name == "data/a"));
+        let bad = String::from_utf8(text).unwrap();
+        for (from, to) in [("\"ledger\"", "\"Ledger\""), ("0707\"", "07\""), ("\"size\": 5", "\"size\": -5")] {
+            assert!(!bad.contains(from) || Contents::parse(bad.replacen(from, to, 1).as_bytes()).is_err(), "{to}");
+        }
+        assert!(Contents { version: VERSION, ..contents }.print().is_err());
+    }
+    let fault = |contents: Contents| contents.print().unwrap_err();
+    for name in ["data/policy.txt", "data/object-0001/record.cbor"] {
+        assert!(matches!(fault(with(vec![anchor(name, None)])), ContentsError::File { .. }));
+        assert!(matches!(fault(stamped(name, None)), ContentsError::File { .. }));
+        assert!(matches!(fault(stamped("data/a", Some(name))), ContentsError::File { .. }));
+    }
+    for name in ["bagit.txt", "data/../a"] {
+        assert!(matches!(fault(with(vec![anchor("data/a", Some(name))])), ContentsError::File { .. }));
+    }
+    assert!(matches!(fault(with(vec![anchor("data/a", Some("data/a"))])), ContentsError::File { .. }));
+    for name in ["", "a b", "a\u{3000}b", "a\nb"] {
+        let named = BundleAnchor { name: name.to_owned(), ..anchor("data/a", None) };
+        assert_eq!(fault(with(vec![named])), ContentsError::ChainName);
+    }
+    let many = (0..=crate::bundle::ANCHORS_MAX).map(|n| anchor(&format!("data/{n}"), None));
+    assert_eq!(fault(with(many.collect())), ContentsError::Outside);
 }

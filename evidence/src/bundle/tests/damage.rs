@@ -5,6 +5,7 @@ use std::io;
 use crate::bundle::bag::BagError;
 use crate::bundle::files::{Files, ListError, Listed, ReadSeek, Source};
 use crate::bundle::names::{CONTENTS, COVERED, DECLARATION, FETCH, INFO, POLICY, TAG_DIGESTS};
+use crate::bundle::testing::outside::{anchored, stamped};
 use crate::bundle::testing::{RANGE, WHOLE, deletion, judge, judge_bytes, long_chunks, range, reseal, whole};
 use crate::bundle::verify::{Request, Unusable, verify};
 
@@ -47,6 +48,16 @@ fn every_flipped_byte_of_a_deletion_is_named_even_by_the_bundles_own_policy() {
 }
 
 #[test]
+fn every_flipped_byte_of_anchors_is_named() {
+    flip_all(&anchored(), true);
+}
+
+#[test]
+fn every_flipped_byte_of_a_time_stamp_is_named() {
+    flip_all(&stamped(), true);
+}
+
+#[test]
 fn every_flipped_byte_of_the_auditors_file_is_named_by_its_chunk() {
     let (bundle, good) = (whole(false), WHOLE.concat());
     assert!(judge_bytes(&bundle, &good, None).unwrap().consistent());
@@ -76,7 +87,7 @@ fn every_flipped_byte_of_the_auditors_part_is_named_exactly() {
 
 #[test]
 fn missing_cut_longer_and_renamed_files_are_named() {
-    for good in [whole(true), range(), deletion()] {
+    for good in [whole(true), range(), deletion(), anchored(), stamped()] {
         for name in good.files.keys() {
             let mut missing = good.clone();
             let mut bytes = missing.files.remove(name).unwrap();

@@ -3,12 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use crate::bundle::files::{Files, Source as _};
+use crate::bundle::testing::outside::{anchored, chains, stamped};
 use crate::bundle::testing::{deletion, judge, range, whole};
 
 type Make = fn() -> Files;
 
-const BUNDLES: [(&str, Make); 3] =
-    [("bundle-whole", || whole(true)), ("bundle-range", range), ("bundle-deletion", deletion)];
+const BUNDLES: [(&str, Make); 5] = [
+    ("bundle-whole", || whole(true)),
+    ("bundle-range", range),
+    ("bundle-deletion", deletion),
+    ("bundle-anchored", anchored),
+    ("bundle-stamped", stamped),
+];
 
 fn folder(bundle: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(bundle)
@@ -42,6 +48,12 @@ fn golden_bundles_are_written_byte_for_byte_and_verify() {
     }
 }
 
+/// An auditor's file for the golden bundle.
+#[test]
+fn golden_chains_are_those_of_the_golden_bundle() {
+    assert_eq!(include_str!("../../../golden/chains.txt"), chains());
+}
+
 #[test]
 #[ignore = "writes evidence/golden; a changed file is a changed format"]
 #[expect(clippy::disallowed_methods, reason = "golden files, not stored data")]
@@ -53,4 +65,5 @@ fn write_golden_bundles() {
             std::fs::write(path, bytes).unwrap();
         }
     }
+    std::fs::write(folder("chains.txt"), chains()).unwrap();
 }

@@ -113,7 +113,7 @@ fn an_empty_object_and_which_object_a_file_is_of() {
     assert!(matches!(judge_bytes(&bundle, &[], None), Err(Unusable::WhichObject { count: 2 })));
     let policy = policy();
     let with = |object, bytes: &[u8]| {
-        let request = Request { policy: Some(&policy), object: Some(object), range: None };
+        let request = Request { policy: Some(&policy), object: Some(object), ..Request::default() };
         let mut bytes = Cursor::new(bytes.to_vec());
         verify(&bundle, &request, Some(("f", &mut bytes as &mut dyn ReadSeek))).map(|report| report.consistent())
     };

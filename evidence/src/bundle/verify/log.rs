@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use stele_types::ids::Salt;
 
+use super::outside::Dated;
 use crate::bundle::calendar::utc;
 use crate::bundle::claims::{Claim, Outcome, Question, Text};
+use crate::note::Note;
 use crate::policy::{Evaluation, Policy, Refusal, SignedBy};
-use crate::proof::verify_inclusion;
+use crate::proof::{Head, verify_inclusion};
 use crate::record::Entry;
 use crate::tlog_proof::TlogProof;
 use crate::tree::leaf_hash;
@@ -18,8 +20,8 @@ pub(super) struct LogView<'a> {
     /// The policy is the auditor's.
     own: bool,
     origin: &'a str,
-    /// Text of the first accepted checkpoint, and its size and root for people.
-    checkpoint: Option<(String, u64, String)>,
+    /// The first accepted checkpoint, signatures included, and its size and root.
+    checkpoint: Option<(Note, Head)>,
     /// The first object whose proof leads elsewhere.
     other: Option<usize>,
     /// Witnesses that cosigned, and when.
@@ -90,8 +92,8 @@ impl<'a> LogView<'a> {
         let head = found.checkpoint.head();
         let text = parsed.checkpoint.text();
         match &self.checkpoint {
-            None => self.checkpoint = Some((text.to_owned(), head.size, hex::encode(head.root))),
-            Some((first, ..)) if first == text => {}
+            None => self.checkpoint = Some((parsed.checkpoint.clone(), head)),
+            Some((first, _)) if first.text() == text => {}
             Some(_) => self.other = self.other.or(Some(proof.number)),
         }
         for witness in &found.witnesses {
@@ -122,8 +124,19 @@ impl<'a> LogView<'a> {
         }
     }
 
-    /// Claims on the log as a whole.
-    pub(super) fn claims(&self) -> Vec<Claim> {
+    /// Size and root that all accepted proofs lead to; none if there is no such checkpoint.
+    pub(super) fn head(&self) -> Option<Head> {
+        self.checkpoint.as_ref().filter(|_| self.other.is_none()).map(|(_, head)| *head)
+    }
+
+    /// The checkpoint of the first accepted proof, signatures included.
+    pub(super) fn note(&self) -> Option<&Note> {
+        self.checkpoint.as_ref().filter(|_| self.other.is_none()).map(|(note, _)| note)
+    }
+
+    /// Claims on the log as a whole; `dated` are times from elsewhere that hold for every object, `chains`
+    /// those that take one history only, with the size that they have.
+    pub(super) fn claims(&self, dated: &[Dated], chains: &[(String, u64)]) -> Vec<Claim> {
         let mut claims = vec![self.policy_claim()];
         match (&self.checkpoint, self.other) {
             (_, Some(number)) => claims.push(Claim::differs(
@@ -133,19 +146,18 @@ impl<'a> LogView<'a> {
                     format!("对象 {number} 的证明指向另一检查点，无法排除存在两份日志"),
                 ),
             )),
-            (Some((_, size, root)), None) => claims.push(
-                Claim::agrees(
-                    Question::OneCheckpoint,
-                    Text::new(format!("{size} entries, root {root}"), format!("共 {size} 条，根 {root}")),
-                )
-                .of("", "RFC 6962, SHA-256"),
-            ),
+            (Some((_, head)), None) => {
+                let (size, root) = (head.size, hex::encode(head.root));
+                let text = Text::new(format!("{size} entries, root {root}"), format!("共 {size} 条，根 {root}"));
+                claims.push(Claim::agrees(Question::OneCheckpoint, text).of("", "RFC 6962, SHA-256"));
+            }
             (None, None) => {
                 let why = Text::new("no checkpoint was accepted", "没有任何检查点被接受");
                 claims.push(Claim::not_checked(Question::OneCheckpoint, why));
             }
         }
-        claims.extend(self.witnessed());
+        let [time, same] = self.witnessed();
+        claims.extend([date(time, dated), single(same, chains)]);
         claims
     }
 
@@ -210,7 +222,42 @@ impl<'a> LogView<'a> {
     /// Digests of the checkpoint, for the report.
     pub(super) fn digests(&self) -> Vec<(String, String)> {
         let roots = self.checkpoint.iter();
-        roots.map(|(_, size, root)| (format!("root of the log of {size} entries (SHA-256)"), root.clone())).collect()
+        roots
+            .map(|(_, head)| (format!("root of the log of {} entries (SHA-256)", head.size), hex::encode(head.root)))
+            .collect()
+    }
+}
+
+/// Where no witness dates the objects of the bundle, the earliest of the other times does.
+fn date(witnessed: Claim, dated: &[Dated]) -> Claim {
+    match dated.iter().min_by_key(|dated| dated.time) {
+        Some(earliest) if witnessed.outcome != Outcome::Agrees => {
+            let at = utc(earliest.time);
+            let text = Text::new(
+                format!("dated from outside the log; every object of this bundle was logged by {at} at the latest"),
+                format!("由日志之外的证据确定；本证据包全部对象最迟于 {at} 已记入日志"),
+            );
+            Claim::agrees(Question::Time, text).trusting(&earliest.trusted.en, &earliest.trusted.zh).at(at)
+        }
+        _ => witnessed,
+    }
+}
+
+/// Where no witness vouches for one history, a contract does that takes one root for a size, and no size twice.
+fn single(witnessed: Claim, chains: &[(String, u64)]) -> Claim {
+    match chains.iter().max_by_key(|(_, size)| *size) {
+        Some((chain, size)) if witnessed.outcome != Outcome::Agrees => {
+            let text = Text::new(
+                format!(
+                    "whoever looks at chain {chain} sees this history up to size {size}: the contract takes one root for a size"
+                ),
+                format!("凡查看链 {chain} 者，所见至大小 {size} 的历史均与此相同：合约对每一大小仅接受一个根"),
+            );
+            let trusted =
+                (format!("chain {chain} and the contract that you listed"), format!("链 {chain} 及审核方列明的合约"));
+            Claim::agrees(Question::NonEquivocation, text).trusting(&trusted.0, &trusted.1)
+        }
+        _ => witnessed,
     }
 }
 
