@@ -3,6 +3,7 @@
 
 mod contract;
 mod faults;
+mod foreign;
 mod lies;
 mod node;
 mod proxy;
