@@ -4,6 +4,7 @@
 mod contract;
 mod faults;
 mod foreign;
+mod golden;
 mod lies;
 mod node;
 mod proxy;
