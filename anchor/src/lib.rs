@@ -3,6 +3,9 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`chain`] | takes checkpoints to chains |
+//! | [`evm`] | any chain that speaks Ethereum's JSON-RPC |
+//! | [`ledger`] | the embedded chain, a file |
 //! | [`steps`] | which step comes next; pure |
 //! | [`memory`] | what was signed, on stable media before it is signed |
 //! | [`prove`] | a consistency proof, from tiles that are asked for |
@@ -10,6 +13,9 @@
 #![deny(missing_docs)]
 
 pub mod anchor;
+pub mod chain;
+pub mod evm;
+pub mod ledger;
 pub mod memory;
 pub mod prove;
 pub mod steps;

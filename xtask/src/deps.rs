@@ -27,7 +27,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
 
 /// Outside package (or, with a dash at its end, family of packages) -> the only folders that may
 /// know it, and why.
-const KNOWN_ONLY_BY: [(&str, &[&str], &str); 13] = [
+const KNOWN_ONLY_BY: [(&str, &[&str], &str); 15] = [
     ("quinn", &["rpc"], "transports belong to rpc"),
     ("quinn-", &["rpc"], "transports belong to rpc"),
     ("rcgen", &["rpc"], "certificates belong to the transports"),
@@ -40,6 +40,8 @@ const KNOWN_ONLY_BY: [(&str, &[&str], &str); 13] = [
     ("fastcdc", &["chunker"], "cutting belongs to chunker"),
     ("bao-tree", &["chunker", "evidence"], "slices belong to chunker"),
     ("object_store", &["metadata", "loadtest", "cli"], "a client library"),
+    ("alloy-", &["anchor", "evidence"], "Ethereum is a detail of anchor; evidence has it for tests"),
+    ("k256", &["anchor"], "keys of accounts belong to anchor"),
     ("anyhow", &["cli", "loadtest", "sim", "xtask"], "libraries have typed errors"),
 ];
 

@@ -60,6 +60,9 @@ const BROWSER: Packages = Packages {
     packages: &["@aws-sdk/client-s3@3.1169.0", "@aws-sdk/lib-storage@3.1169.0", "esbuild@0.28.2"],
 };
 
+/// From npm: an Ethereum node, and the compiler of the contract. The tests of `anchor` look for them here.
+const CHAIN: Packages = Packages { folder: "chain", packages: &["@foundry-rs/anvil-linux-amd64@1.7.1", "solc@0.8.37"] };
+
 /// A program of the system's package manager.
 struct Program {
     name: &'static str,
@@ -118,10 +121,13 @@ pub(crate) fn install() -> Result<()> {
     for Program { package, .. } in PROGRAMS.iter().filter(|program| !program.installed()) {
         apt_get(package).with_context(|| format!("{package}: install it with your system's package manager"))?;
     }
-    fresh(&BROWSER, |folder| {
-        let quiet = ["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
-        succeed(command("npm").args(quiet).arg("--prefix").arg(folder).args(BROWSER.packages))
-    })
+    for packages in [&BROWSER, &CHAIN] {
+        fresh(packages, |folder| {
+            let quiet = ["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+            succeed(command("npm").args(quiet).arg("--prefix").arg(folder).args(packages.packages))
+        })?;
+    }
+    Ok(())
 }
 
 fn folder() -> PathBuf {
@@ -241,6 +247,12 @@ pub(crate) fn missing_restic() -> Option<String> {
 pub(crate) fn missing_browser() -> Option<String> {
     let there = [CHROMIUM, CERTUTIL, NODE].iter().all(Program::installed) && BROWSER.installed();
     (!there).then(|| "chromium, certutil, node or what npm has; get them with `cargo xtask tools`, as root".to_owned())
+}
+
+/// What is missing to run an Ethereum node, if anything.
+pub(crate) fn missing_chain() -> Option<String> {
+    let there = NODE.installed() && CHAIN.installed();
+    (!there).then(|| "the Ethereum node and its compiler; get them with `cargo xtask tools`, as root".to_owned())
 }
 
 /// What is missing to make network namespaces, if anything.

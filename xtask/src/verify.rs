@@ -48,6 +48,11 @@ fn after_build(steps: &mut Steps, extent: Extent) {
         let mut test = cargo(&["test", "--no-fail-fast"]);
         succeed(test.args(ALL).env("STELE_BIN", stele()).env("STELE_KILL_ROUNDS", rounds))
     });
+    // They are among the tests, and pass there without their tools; here a machine without them is told so.
+    steps.run("anchors on a real Ethereum node", || match tools::missing_chain() {
+        Some(missing) => Ok(Outcome::Lacks(missing)),
+        None => succeed(cargo(&["test", "--lib"]).args(ALL).args(["--", "evm::tests"])),
+    });
     if extent == Extent::Full {
         // A hundred seeds, fifty clusters and some over QUIC are among the tests.
         steps.run("more seeds", || succeed(&mut built("stele-sim", &["--seeds", "100..5000"])));
