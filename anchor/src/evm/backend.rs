@@ -65,7 +65,7 @@ impl fmt::Debug for Evm {
 
 /// Blocks that one question for events covers, and how many such questions are asked.
 const LOG_WINDOW: u64 = 5_000;
-const LOG_WINDOWS: u32 = 400;
+const LOG_WINDOWS: u32 = 40;
 
 /// The newest block.
 struct Newest {
