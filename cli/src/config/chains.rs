@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn chains_are_read_with_all_they_need() {
-        let both = format!("{EVM}\n[[chains]]\nname = \"ledger\"\nkind = \"ledger\"\ninterval = \"1m\"\n");
+        let both = format!("{EVM}\n[[chains]]\nname = \"ledger\"\nkind = \"ledger\"\ninterval = \"1min\"\n");
         let chains = read(&both).unwrap();
         let evm = chains[0].evm().unwrap();
         assert_eq!((evm.chain_id, evm.finality, evm.dialect), (11_155_111, Finality::Finalized, Dialect::Probe));
