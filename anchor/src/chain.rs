@@ -9,10 +9,12 @@
 //! | [`steps`] | which step comes next; pure |
 //! | [`backend`] | the trait that every chain implements |
 //! | [`store`] | where the memory and the proofs are kept |
+//! | [`meta_store`] | the same, in the metadata service |
 //! | [`submit`] | carries the steps out |
 //! | [`open`] | chains, as they are configured |
 
 pub mod backend;
+pub mod meta_store;
 pub mod open;
 pub mod state;
 pub mod steps;

@@ -67,9 +67,11 @@ impl Log {
                 let hashes = self.tiles.get(&(level, index)).map(|hashes| hashes.as_flattened()).unwrap_or_default();
                 Ok(LogReply::Tile(Bytes::copy_from_slice(hashes)))
             }
-            LogRead::Entries { .. } | LogRead::Record { .. } | LogRead::KeyEvents { .. } => {
-                Err(RpcError::new(Code::Malformed, "not here"))
-            }
+            LogRead::Entries { .. }
+            | LogRead::Record { .. }
+            | LogRead::KeyEvents { .. }
+            | LogRead::Chain { .. }
+            | LogRead::Anchors { .. } => Err(RpcError::new(Code::Malformed, "not here")),
         }
     }
 
@@ -91,6 +93,9 @@ impl Log {
                 }
                 self.published = Some(signed);
                 MetaReply::Done
+            }
+            LogCommand::SaveChain { .. } | LogCommand::KeepAnchor(_) => {
+                return Err(RpcError::new(Code::Malformed, "not here"));
             }
         };
         if std::mem::take(&mut self.lose_answer) {

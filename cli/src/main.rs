@@ -7,12 +7,14 @@
 //! | `stele cluster` | founding a cluster, letting nodes in, its state |
 //! | `stele metadata`, `stele storage-node`, `stele s3-gateway`, `stele anchor` | one process of a cluster |
 //! | `stele evidence` | bundles for auditors |
+//! | `stele chain` | what an operator does on a chain |
 //! | `stele log` | checking and watching an evidence log |
 //! | `stele status` | what a running store says of itself |
 //! | `stele config show` | the configuration in force |
 
 mod admin;
 mod anchor;
+mod chain_command;
 mod cluster;
 mod config;
 mod dev;
@@ -74,6 +76,11 @@ enum Command {
         #[command(subcommand)]
         command: evidence::EvidenceCommand,
     },
+    /// Prepare a chain that checkpoints are taken to.
+    Chain {
+        #[command(subcommand)]
+        command: chain_command::ChainCommand,
+    },
     /// Check and watch an evidence log, trusting nobody.
     Log {
         #[command(subcommand)]
@@ -121,6 +128,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::StorageNode(args) => run_process(&runtime, Process::Storage(args)),
         Command::S3Gateway(args) => run_process(&runtime, Process::Gateway(args)),
         Command::Anchor(args) => run_process(&runtime, Process::Anchor(args)),
+        Command::Chain { command } => runtime.block_on(command.run()),
         Command::Log { command } => runtime.block_on(command.run()),
         Command::Evidence { command } => runtime.block_on(command.run()),
         Command::Status(args) => runtime.block_on(status_command::run(args)),

@@ -301,6 +301,7 @@ mod tests {
             ("trusted_chains", "seed-1", anchored["data/anchors/0001.consistency"].clone()),
             ("trusted_chains", "seed-2", include_bytes!("../golden/tsa/root-p256.pem").to_vec()),
             ("evm_proof", "seed-0", include_bytes!("../golden/evm.proof").to_vec()),
+            ("evm_proof", "seed-1", include_bytes!("../golden/evm-anvil.proof").to_vec()),
             ("ledger", "seed-0", include_bytes!("../golden/ledger.bin").to_vec()),
             ("ledger", "seed-1", include_bytes!("../golden/ledger.bin")[..BLOCK_LEN].to_vec()),
             ("tile", "seed-0", b"tile/entries/x001/x234/067.p/255".to_vec()),

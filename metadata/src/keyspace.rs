@@ -30,6 +30,8 @@
 //! | 43 | start epoch, owner | owner whose references were staged and not yet committed |
 //! | 50 | log, index | record and salt |
 //! | 51 | log, level, tile | hashes |
+//! | 52 | chain name | [`crate::rows::ChainStateRow`]: what an anchor remembers of a chain |
+//! | 53 | chain name, size | [`crate::rows::AnchorRow`]: a checkpoint that stands on the chain, and the proof |
 
 use stele_types::ids::{
     BucketId, CommandSequence, CommitSeq, Epoch, LeaseId, LogIndex, OwnerId, PackId, PgId, UploadId,
@@ -81,6 +83,10 @@ pub enum Tag {
     Record = 0x50,
     /// Tiles of the evidence log.
     Tile = 0x51,
+    /// Chains that checkpoints are taken to.
+    Chain = 0x52,
+    /// Anchors on them.
+    Anchor = 0x53,
 }
 
 /// The one evidence log of the one group.
@@ -165,6 +171,26 @@ pub fn named(tag: Tag, bucket: BucketId, name: &str) -> Vec<u8> {
     escape_into(&mut out, name);
     out.extend_from_slice(&TERMINATOR);
     out
+}
+
+/// What is remembered of a chain. Names have no zero byte.
+pub fn chain(name: &str) -> Vec<u8> {
+    key(Tag::Chain, &[name.as_bytes(), &TERMINATOR])
+}
+
+/// Name of a chain in its key.
+pub fn chain_name(row_key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(row_key.get(1..)?.strip_suffix(&TERMINATOR)?).ok()
+}
+
+/// An anchor on a chain.
+pub fn anchor(chain: &str, size: u64) -> Vec<u8> {
+    key(Tag::Anchor, &[chain.as_bytes(), &TERMINATOR, &size.to_be_bytes()])
+}
+
+/// Size of an anchor in its key.
+pub fn anchor_size(row_key: &[u8]) -> Option<u64> {
+    row_key.last_chunk().map(|size| u64::from_be_bytes(*size))
 }
 
 /// Splits a key of a bucket's table into name and what follows it. `None` if it is not one.

@@ -305,6 +305,24 @@ pub struct PublishedRow {
     pub policy: bytes::Bytes,
 }
 
+/// What an anchor remembers of a chain.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChainStateRow {
+    /// How often it was replaced.
+    pub sequence: u64,
+    /// Opaque.
+    pub state: bytes::Bytes,
+}
+
+/// A checkpoint that stands on a chain.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AnchorRow {
+    /// Root.
+    pub root: HashRow,
+    /// Exact bytes of the proof.
+    pub proof: bytes::Bytes,
+}
+
 impl CheckpointRow {
     /// What the row says.
     pub fn checkpoint(&self) -> Checkpoint {

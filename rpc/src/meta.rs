@@ -9,7 +9,8 @@ mod writes;
 
 pub use changes::{ChangeVersion, Changed, NewRetention, VersionChange};
 pub use log::{
-    Checkpoint, KEY_EVENTS_MAX, KeyEvent, LOG_ENTRIES_MAX, LogCommand, LogHead, LogRead, LogRecord, LogReply,
+    ANCHOR_PROOF_BYTES_MAX, CHAIN_NAME_BYTES_MAX, CHAIN_STATE_BYTES_MAX, CHAINS_MAX, ChainRow, Checkpoint,
+    KEY_EVENTS_MAX, KeptAnchor, KeyEvent, LOG_ENTRIES_MAX, LogCommand, LogHead, LogRead, LogRecord, LogReply,
     NOTE_BYTES_MAX, POLICY_BYTES_MAX, SignedNote, TreeHead,
 };
 pub use moves::{AppendVersion, Expected, RenameKey, RenameToken};

@@ -6,9 +6,10 @@
 //! | E2 events | of each key: the version's creation and all that happened since (select.rs) |
 //! | E3 paths | from each entry to the checkpoint's root, made from tiles (log.rs) |
 //! | E4 versions | which of them still have bytes, and where |
-//! | E5 bundle | records, proofs, chunk lists, slices and bytes as a tar stream (content.rs, archive.rs) |
+//! | E5 outside | of every chain and time-stamping authority the first proof that covers them |
+//! | E6 bundle | records, proofs, chunk lists, slices and bytes as a tar stream (content.rs, archive.rs) |
 //!
-//! Up to E4 a failure is an error; from E5 on it cuts the stream off, which every reader of tar notices, as the
+//! Up to E5 a failure is an error; from E6 on it cuts the stream off, which every reader of tar notices, as the
 //! end mark is missing. The writer judges what it writes as `stele-verify` would, so a bundle that ends well holds.
 
 mod archive;
@@ -21,7 +22,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use stele_evidence::bundle::OBJECTS_MAX;
-use stele_evidence::bundle::writer::{BundleWriter, WriteError};
+use stele_evidence::bundle::files::Sink;
+use stele_evidence::bundle::writer::{AnchorEvidence, BundleWriter, Outside, TimestampEvidence, WriteError};
 use stele_evidence::record::Event;
 use stele_evidence::tlog_proof::TlogProof;
 use stele_evidence::tree::Hash;
@@ -33,7 +35,7 @@ use tokio::sync::mpsc;
 
 use self::archive::Archive;
 use self::content::{Show, write_object};
-use self::log::{Head, Paths, events, head};
+use self::log::{Head, Joined, Paths, events, head, outside};
 use self::select::Found;
 use crate::api::{BodyStream, ByteRange};
 use crate::body_out::marked;
@@ -95,6 +97,9 @@ pub async fn export(gw: &Arc<Gateway>, asked: Vec<EvidenceOf>) -> Result<BodyStr
             place(&mut items, event.index.0, item)?;
         }
     }
+    let first = items.iter().find(|(_, item)| !matches!(item.show, Show::Event)).or(items.first_key_value());
+    let covered = (first.map_or(0, |(index, _)| *index), items.last_key_value().map_or(0, |(index, _)| *index));
+    let outside = outside(gw, &mut paths, covered).await?; // E5
     let slot = Arc::clone(&gw.exports).acquire_owned().await;
     let slot = slot.map_err(|_| GatewayError::Internal { what: "exports are closed".into() })?;
     let (sender, receiver) = mpsc::channel(2);
@@ -102,8 +107,8 @@ pub async fn export(gw: &Arc<Gateway>, asked: Vec<EvidenceOf>) -> Result<BodyStr
     // A thread, because the writer pulls; what it pulls waits for the store.
     tokio::task::spawn_blocking(move || {
         let seconds = gw.clock.unix_millis() / 1000;
-        let job = Job { gw, runtime, head, items, seconds, _charges: charges };
-        job.run(&sender); // E5
+        let job = Job { gw, runtime, head, items, outside, seconds, _charges: charges };
+        job.run(&sender); // E6
         drop(slot);
     });
     Ok(marked(receiver))
@@ -170,12 +175,13 @@ fn place(items: &mut BTreeMap<u64, Item>, index: u64, item: Item) -> Result<(), 
     Ok(())
 }
 
-/// E5: everything that the bundle is made of.
+/// E6: everything that the bundle is made of.
 struct Job {
     gw: Arc<Gateway>,
     runtime: Handle,
     head: Head,
     items: BTreeMap<u64, Item>,
+    outside: Vec<Joined>,
     seconds: u64,
     _charges: Vec<Charge>,
 }
@@ -206,7 +212,24 @@ impl Job {
             let object = writer.object(&item.record, &item.salt, &proof)?;
             write_object(object, &item.show, &self.gw, &self.runtime)?;
         }
+        for joined in &self.outside {
+            join(&mut writer, joined)?;
+        }
         let end = |error| WriteError::Io { name: "end of the archive".to_owned(), error };
         writer.finish()?.end_of_archive().map_err(end)
+    }
+}
+
+fn join<S: Sink>(writer: &mut BundleWriter<S>, joined: &Joined) -> Result<(), WriteError> {
+    let (name, consistency) = (joined.kept.chain.as_str(), joined.consistency.as_slice());
+    match Outside::of(&joined.kept.proof) {
+        Some(Outside::Anchor(proof)) => writer.anchor(&AnchorEvidence { name, proof, consistency }),
+        Some(Outside::Timestamp { checkpoint, response }) => {
+            writer.timestamp(&TimestampEvidence { response, checkpoint, consistency })
+        }
+        None => {
+            let why = "what was kept of it is of no kind that this version knows".to_owned();
+            Err(WriteError::Anchor { name: name.to_owned(), why })
+        }
     }
 }

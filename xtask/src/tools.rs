@@ -249,6 +249,11 @@ pub(crate) fn missing_browser() -> Option<String> {
     (!there).then(|| "chromium, certutil, node or what npm has; get them with `cargo xtask tools`, as root".to_owned())
 }
 
+/// An Ethereum node, once it is installed.
+pub(crate) fn anvil() -> PathBuf {
+    CHAIN.folder().join("node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil")
+}
+
 /// What is missing to run an Ethereum node, if anything.
 pub(crate) fn missing_chain() -> Option<String> {
     let there = NODE.installed() && CHAIN.installed();

@@ -94,6 +94,13 @@ fn after_build(steps: &mut Steps, extent: Extent) {
         None => with_clients("loadtest/acceptance/evidence_bundles.py", &inputs()),
     });
     steps.run("a log that is watched", || with_clients("loadtest/acceptance/log_watching.py", &[]));
+    steps.run("checkpoints on chains", || match (tools::missing_chain(), tools::missing_network()) {
+        (None, None) => {
+            let anvil = ["--anvil".to_owned(), tools::anvil().display().to_string()];
+            with_clients("loadtest/acceptance/chains.py", &anvil)
+        }
+        (missing, network) => Ok(Outcome::Lacks(missing.or(network).unwrap_or_default())),
+    });
     steps.run("limits of time and of numbers at once", || with_clients("loadtest/acceptance/limits.py", &[]));
     steps.run("a cluster by hand, as its page says", || with_clients("loadtest/acceptance/cluster_page.py", &[]));
     steps.run("who must not get in", || with_clients("loadtest/acceptance/refusals.py", &[]));

@@ -79,6 +79,22 @@ pub enum OpenError {
     Chain(#[from] ChainError),
 }
 
+impl Backend {
+    /// What auditors need to know of it, as a line of the file that they give to `stele-verify --chains`.
+    ///
+    /// # Errors
+    /// The account's key can't be read.
+    pub fn line_for_auditors(&self, name: &str) -> Result<String, OpenError> {
+        Ok(match self {
+            Self::Ledger { signer, .. } => format!("ledger {name} {}", signer.vkey()),
+            Self::Evm { key, chain, contract, .. } => {
+                let sender = AccountKey::read(key)?.address();
+                format!("evm {name} {chain} {} {sender}", Address::from(*contract))
+            }
+        })
+    }
+}
+
 /// Opens a chain for the log with this id: [`stele_evidence::chain::log_id`] of its origin. No node is asked yet.
 ///
 /// # Errors

@@ -57,7 +57,8 @@ pub enum Step {
         /// The checkpoint.
         head: TreeHead,
     },
-    /// Forget the intent: it can't take effect any more.
+    /// Forget the intent: it can't take effect any more. If its checkpoint is anchored all the same, by a transaction of
+    /// another anchor, keep the proof of that.
     Release(Released),
 }
 
@@ -141,7 +142,7 @@ pub fn next_step(state: &ChainState, newest: Option<TreeHead>, view: &View, rule
         return Err(Refusal::StaleProvider { height: view.height, needed });
     }
     match &state.intent {
-        Some(intent) => Ok(pursue(intent, view, rules)),
+        Some(intent) => pursue(intent, view, rules),
         None => start(state, newest, view, rules),
     }
 }
@@ -182,23 +183,28 @@ fn start(state: &ChainState, newest: Option<TreeHead>, view: &View, rules: Rules
     Ok(Step::Begin { growth: Growth { previous: view.anchored_size(), head }, nonce: view.nonce, fee })
 }
 
-fn pursue(intent: &Intent, view: &View, rules: Rules) -> Step {
+fn pursue(intent: &Intent, view: &View, rules: Rules) -> Result<Step, Refusal> {
     let included = view.fates.iter().enumerate().find_map(|(candidate, fate)| match *fate {
         Fate::Included { height, took_effect, is_final } => Some((candidate, height, took_effect, is_final)),
         Fate::Unknown | Fate::Pending => None,
     });
     match included {
-        Some((candidate, height, true, true)) => return Step::Capture { candidate, height },
-        Some((_, _, false, true)) => return Step::Release(Released::Reverted),
-        Some((_, _, _, false)) => return Step::Wait(Waiting::Finality),
+        Some((candidate, height, true, true)) => return Ok(Step::Capture { candidate, height }),
+        Some((_, _, false, true)) => return Ok(Step::Release(Released::Reverted)),
+        Some((_, _, _, false)) => return Ok(Step::Wait(Waiting::Finality)),
         None => {}
     }
     if view.nonce > intent.nonce {
         let over = view.final_nonce > intent.nonce;
-        return if over { Step::Release(Released::Displaced) } else { Step::Wait(Waiting::Displacement) };
+        return Ok(if over { Step::Release(Released::Displaced) } else { Step::Wait(Waiting::Displacement) });
     }
     if view.nonce < intent.nonce {
-        return Step::Release(Released::Unreached);
+        // The number was reached when the first candidate was signed: at that height it is again, unless blocks went.
+        let needed = intent.candidates.first().map_or(0, |candidate| candidate.height);
+        if view.height < needed {
+            return Err(Refusal::StaleProvider { height: view.height, needed });
+        }
+        return Ok(Step::Release(Released::Unreached));
     }
     let newest = intent.candidates.len().saturating_sub(1);
     if let (Some(candidate), Some(price)) = (intent.candidates.last(), view.price)
@@ -206,15 +212,15 @@ fn pursue(intent: &Intent, view: &View, rules: Rules) -> Step {
         && intent.candidates.len() < CANDIDATES_MAX
     {
         match within_cap(fee, least, rules) {
-            Some(fee) => return Step::Bump { fee },
-            None if view.fates.contains(&Fate::Pending) => return Step::Wait(Waiting::FeeCap),
+            Some(fee) => return Ok(Step::Bump { fee }),
+            None if view.fates.contains(&Fate::Pending) => return Ok(Step::Wait(Waiting::FeeCap)),
             None => {}
         }
     }
-    match view.fates.last() {
+    Ok(match view.fates.last() {
         Some(Fate::Pending) => Step::Wait(Waiting::Block),
         _ => Step::Send { candidate: newest },
-    }
+    })
 }
 
 /// The offer, or as much of it as may be paid; `None`: even the least that makes sense is more than that.
@@ -323,6 +329,9 @@ mod tests {
         assert_eq!(step(&begun, 9, &displaced), Ok(Step::Release(Released::Displaced)));
         displaced.nonce = 2;
         assert_eq!(step(&begun, 9, &displaced), Ok(Step::Release(Released::Unreached)));
+        displaced.height = 9;
+        assert_eq!(step(&begun, 9, &displaced), Err(Refusal::StaleProvider { height: 9, needed: 10 }));
+        displaced.height = 11;
         displaced.fates = vec![FINAL];
         assert_eq!(step(&begun, 9, &displaced), Ok(Step::Capture { candidate: 0, height: 11 }));
     }

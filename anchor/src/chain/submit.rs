@@ -7,7 +7,7 @@ use stele_rpc::meta::TreeHead;
 use tokio::sync::watch;
 
 use super::backend::{Chain, ChainError, Terms};
-use super::state::{ChainState, Fee, Hash, Intent, Kept, StateError};
+use super::state::{ChainState, Fee, Growth, Hash, Intent, Kept, StateError};
 use super::steps::{Refusal, Released, Rules, Step, Waiting, next_step};
 use super::store::{ChainStore, StoreError};
 
@@ -139,8 +139,16 @@ impl<C: Chain, S: ChainStore> Submitter<C, S> {
                 self.save(sequence, state, Done::Anchored(head)).await
             }
             Step::Release(why) => {
-                state.intent = None;
-                self.save(sequence, state, Done::Released(why)).await
+                let Some(Intent { growth: Growth { head, .. }, .. }) = state.intent.take() else {
+                    return Ok(Done::Overtaken);
+                };
+                let mut done = Done::Released(why);
+                if let Some((id, height)) = self.chain.find(head).await? {
+                    self.keep(head, id).await?;
+                    state.kept = Some(Kept { head, height });
+                    done = Done::Anchored(head);
+                }
+                self.save(sequence, state, done).await
             }
         }
     }

@@ -12,7 +12,7 @@ use super::answer::{Fields, Malformed, data, hex_number, hexadecimal, quantity};
 use super::capture::{Claim, capture};
 use super::contract::{Reverted, anchor_call, decode_error, decode_head, event_topics, head_call, root_call};
 use super::key::AccountKey;
-use super::price::{Dialect, Prices};
+use super::price::{self, Dialect};
 use super::receipt::{Expected, Log, Receipt};
 use super::rpc::{Fault, Rpc};
 use super::transaction::{Unsigned, sign};
@@ -51,7 +51,6 @@ pub struct Evm {
     rpc: Rpc,
     key: AccountKey,
     config: Config,
-    prices: Prices,
 }
 
 impl fmt::Debug for Evm {
@@ -65,7 +64,7 @@ impl fmt::Debug for Evm {
 
 /// Blocks that one question for events covers, and how many such questions are asked.
 const LOG_WINDOW: u64 = 5_000;
-const LOG_WINDOWS: u32 = 400;
+const LOG_WINDOWS: u32 = 40;
 
 /// The newest block.
 struct Newest {
@@ -76,7 +75,7 @@ struct Newest {
 impl Evm {
     /// Nothing is asked yet.
     pub fn new(rpc: Rpc, key: AccountKey, config: Config) -> Self {
-        Self { rpc, key, config, prices: Prices::new(config.dialect) }
+        Self { rpc, key, config }
     }
 
     fn expected(&self) -> Expected {
@@ -256,7 +255,7 @@ impl Chain for Evm {
             }
         }
         let included = fates.iter().any(|fate| matches!(fate, Fate::Included { .. }));
-        let price = if included { None } else { Some(self.prices.ask(&self.rpc, base_fee).await?) };
+        let price = if included { None } else { Some(price::ask(&self.rpc, self.config.dialect, base_fee).await?) };
         let final_nonce = match final_height {
             Some(height) => self.nonce(height).await?,
             None => 0,

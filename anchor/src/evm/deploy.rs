@@ -8,7 +8,7 @@ use serde_json::json;
 use super::answer::{Fields, hexadecimal, quantity};
 use super::contract::creation_code;
 use super::key::AccountKey;
-use super::price::{Dialect, Prices};
+use super::price::{self, Dialect};
 use super::rpc::Rpc;
 use super::transaction::{Unsigned, sign};
 use crate::chain::backend::ChainError;
@@ -42,7 +42,7 @@ pub async fn deploy(
         return Err(ChainError::WrongChain { endpoint: rpc.host(), expected: chain, found });
     }
     let block = rpc.call("eth_getBlockByNumber", json!(["latest", false])).await?;
-    let price = Prices::new(dialect).ask(rpc, Fields(&block).u128("baseFeePerGas").ok()).await?;
+    let price = price::ask(rpc, dialect, Fields(&block).u128("baseFeePerGas").ok()).await?;
     let nonce =
         small(number(rpc.call("eth_getTransactionCount", json!([hexadecimal(key.address()), "pending"])).await?)?)?;
     let input = creation_code();

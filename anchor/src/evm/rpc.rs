@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 
 use crate::chain::backend::ChainError;
 
-/// Longest answer, in bytes: all receipts of a full block.
-pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest answer, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Longest answer with all receipts of a block, in bytes; where there are more they are asked for one by one.
+pub const RECEIPTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most endpoints of one chain.
 pub const ENDPOINTS_MAX: usize = 8;
 const MESSAGE_CHARS_MAX: usize = 300;
@@ -106,7 +108,8 @@ impl Rpc {
         let request = self.http.post(url.clone()).header("content-type", "application/json").body(body);
         let response = request.send().await.map_err(|error| unreachable(without_url(error)))?;
         let status = response.status();
-        let bytes = bounded(response).await.map_err(unreachable)?;
+        let max = if method == "eth_getBlockReceipts" { RECEIPTS_BYTES_MAX } else { ANSWER_BYTES_MAX };
+        let bytes = bounded(response, max).await.map_err(unreachable)?;
         let answer: Option<Value> = serde_json::from_slice(&bytes).ok();
         let Some(Value::Object(mut answer)) = answer else {
             return Err(unreachable(format!("HTTP status {}, and no JSON-RPC", status.as_u16())));
@@ -174,11 +177,11 @@ fn fault(error: &Value) -> Fault {
     Fault { code, message: printable(message), data }
 }
 
-async fn bounded(mut response: Response) -> Result<Vec<u8>, String> {
+async fn bounded(mut response: Response, max: usize) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(without_url)? {
-        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(format!("an answer of more than {ANSWER_BYTES_MAX} bytes"));
+        if bytes.len() + chunk.len() > max {
+            return Err(format!("an answer of more than {max} bytes"));
         }
         bytes.extend_from_slice(&chunk);
     }

@@ -3,6 +3,8 @@
 
 mod contract;
 mod faults;
+mod foreign;
+mod golden;
 mod lies;
 mod node;
 mod proxy;

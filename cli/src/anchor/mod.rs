@@ -6,6 +6,10 @@
 //! | `ed25519.seed`, `ml-dsa-44.seed` | the log's signing keys, 32 bytes as hex; for the owner only |
 //! | `verifier-keys` | what auditors need: one key per line |
 //! | `signed` | every size and root that was signed |
+//! | `ledger`, `ledger.seed` | the embedded chain and its key |
+//! | `chains` | what auditors need of chains: one per line |
+
+pub(crate) mod chains;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +25,8 @@ use stele_storage_node::media::Media as _;
 use stele_storage_node::media::file::{DirectIo, FileMedia};
 use stele_types::ids::{ClusterId, NodeId};
 use stele_types::seam::{Rng, random_bytes};
+
+use chains::Chains;
 
 const ORIGIN: &str = "origin";
 const ED25519: &str = "ed25519.seed";
@@ -90,6 +96,14 @@ impl AnchorDir {
         Ok((name, vec![Box::new(ed25519), Box::new(ml_dsa)]))
     }
 
+    /// A seed that is drawn the first time.
+    async fn seed_or_new(&self, name: &str, rng: &dyn Rng) -> anyhow::Result<[u8; SEED_LEN]> {
+        if self.read(name).await?.is_none() {
+            self.write(name, hex::encode(random_bytes::<SEED_LEN>(rng))).await?;
+        }
+        self.seed(name).await
+    }
+
     async fn seed(&self, name: &str) -> anyhow::Result<[u8; SEED_LEN]> {
         let what = || format!("{name} in {} is missing or damaged; restore it", self.path.display());
         let text = self.read(name).await?.with_context(what)?;
@@ -115,9 +129,16 @@ fn origin(cluster: ClusterId) -> String {
     format!("stele/{cluster}/log/0")
 }
 
-/// Closes and signs the log from time to time, until the task is dropped.
-pub(crate) async fn run(anchor: Anchor, interval: Duration) {
-    anchor.run(interval, tell).await;
+/// Closes and signs the log from time to time, until the task is dropped. What is published is announced to the
+/// chains.
+pub(crate) async fn run(anchor: Anchor, chains: Chains, interval: Duration) {
+    let told = move |outcome: &Result<Done, AnchorError>| {
+        tell(outcome);
+        if let Ok(Done::Published(head)) = outcome {
+            chains.announce(*head);
+        }
+    };
+    anchor.run(interval, told).await;
 }
 
 fn tell(outcome: &Result<Done, AnchorError>) {

@@ -13,6 +13,7 @@ use super::process::{NoService, Running, start_admin};
 use super::wire::Wire;
 use crate::admin::metrics::Metrics;
 use crate::admin::view::View;
+use crate::anchor::chains::Host;
 use crate::anchor::{self, AnchorDir};
 use crate::config::Config;
 use crate::dev::signals::StopSignals;
@@ -39,6 +40,13 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     let anchor_dir = AnchorDir::open(&config.data.join("anchor")).await?;
     let me = (member.node, member.cluster);
     let anchor = anchor_dir.anchor(meta.clone(), me, config.anchor.adopt, rng.as_ref()).await?;
+    let host = Host {
+        meta: meta.clone(),
+        node: member.node,
+        cluster: member.cluster,
+        clock: Arc::clone(&clock),
+        rng: Arc::clone(&rng),
+    };
     let mut running = Running::new(wire.clone());
     running.server = Some(wire.serve(Arc::new(NoService("an anchor")), None));
     let follower = Follower::new(&config, (&wire, &meta), &dir, &member, &clock);
@@ -50,7 +58,9 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     if let Some(registered) = registered {
         registered?;
         running.background.push(tokio::spawn(follower.run()));
-        running.background.push(tokio::spawn(anchor::run(anchor, config.anchor.interval.duration())));
+        let mut chains = anchor_dir.chains(&config.anchor.chains, &host).await?;
+        running.background.append(&mut chains.tasks);
+        running.background.push(tokio::spawn(anchor::run(anchor, chains, config.anchor.interval.duration())));
         pages.opened(View::of_node(&meta, &wire, None), Metrics::new(|_| {}));
         running.tell_ready(&member, &[("admin", format!("http://{admin_addr}"))], json)?;
         let signal = signals.wait().await;

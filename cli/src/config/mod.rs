@@ -1,5 +1,6 @@
 //! Configuration: defaults < TOML file < STELE_* environment < flags. Unknown keys are errors.
 
+mod chains;
 mod layers;
 mod unit;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use stele_s3_gateway::http::target::Hosts;
 
+pub(crate) use chains::{ChainSettings, Kind as ChainKind};
 pub(crate) use layers::{Flags, NodeFlags, PortFlags, load, load_node};
 pub(crate) use unit::{ByteSize, Span};
 
@@ -158,6 +160,8 @@ pub(crate) struct Anchor {
     pub(crate) interval: Span,
     /// Go on where an anchor ended whose memory is gone for good.
     pub(crate) adopt: bool,
+    /// Chains that checkpoints are taken to.
+    pub(crate) chains: Vec<ChainSettings>,
 }
 
 /// How much clients may ask for at once.
@@ -242,7 +246,7 @@ impl Default for Log {
 
 impl Default for Anchor {
     fn default() -> Self {
-        Self { interval: Span(10_000), adopt: false }
+        Self { interval: Span(10_000), adopt: false, chains: chains::by_default() }
     }
 }
 
@@ -310,6 +314,7 @@ impl Config {
                 return Err(format!("{name} = {value}: 1s to 1d are possible"));
             }
         }
+        chains::check(&self.anchor.chains)?;
         Hosts::new(&self.s3_domains).map_err(|e| format!("s3_domains: {e}"))?;
         let S3Tls { cert_file, key_file, local } = &self.s3_tls;
         if cert_file.is_some() != key_file.is_some() {

@@ -29,6 +29,7 @@ use super::data_dir::{Cluster, DataDir, Founding};
 use super::founding::{FoundDrive, cluster, find_drives, format_drives, rows, specs};
 use super::slow_media::SlowMedia;
 use super::watch::{DriveWatch, changes, cluster_command, cluster_map, set_drive_state};
+use crate::anchor::chains::Host;
 use crate::anchor::{self, AnchorDir};
 use crate::config::Config;
 use crate::real;
@@ -100,12 +101,20 @@ impl Store {
         let gateway = Gateway::start(gateway_config(config)?, deps).await?;
         let mut store =
             Self { metadata, storage, gateway, meta_client, storage_client, storage_metrics, background: Vec::new() };
-        store.start_background(config, clock);
+        store.start_background(config, Arc::clone(&clock));
         let meta = MetaClient::new(Arc::new(network.transport(ANCHOR)), METADATA);
-        let anchor_dir = AnchorDir::open(&data.anchor()).await?;
-        let anchor = anchor_dir.anchor(meta, (ANCHOR, cluster.id), config.anchor.adopt, rng.as_ref()).await?;
-        store.background.push(tokio::spawn(anchor::run(anchor, config.anchor.interval.duration())));
+        store.start_anchor(config, data, Host { meta, node: ANCHOR, cluster: cluster.id, clock, rng }).await?;
         Ok(store)
+    }
+
+    async fn start_anchor(&mut self, config: &Config, data: &DataDir, host: Host) -> anyhow::Result<()> {
+        let dir = AnchorDir::open(&data.anchor()).await?;
+        let me = (host.node, host.cluster);
+        let anchor = dir.anchor(host.meta.clone(), me, config.anchor.adopt, host.rng.as_ref()).await?;
+        let mut chains = dir.chains(&config.anchor.chains, &host).await?;
+        self.background.append(&mut chains.tasks);
+        self.background.push(tokio::spawn(anchor::run(anchor, chains, config.anchor.interval.duration())));
+        Ok(())
     }
 
     fn start_background(&mut self, config: &Config, clock: Arc<dyn Clock>) {

@@ -27,7 +27,7 @@ use crate::tlog_proof::{NotProven, TlogProof, TlogProofError};
 
 mod outside;
 
-pub use outside::{AnchorEvidence, AnchorProof, TimestampEvidence};
+pub use outside::{AnchorEvidence, AnchorProof, Outside, TimestampEvidence};
 
 /// No bundle can be made of this. What was written so far is no bundle: throw it away.
 #[derive(Debug, thiserror::Error)]

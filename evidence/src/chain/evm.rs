@@ -12,7 +12,7 @@ use crate::tree::Hash;
 mod receipt;
 
 const FORMAT: &str = "EVM proof";
-const MAGIC: &[u8; 8] = b"STELEEVM";
+pub(crate) const MAGIC: &[u8; 8] = b"STELEEVM";
 const VERSION: u16 = 1;
 /// The flag of a proof that has a state part.
 const WITH_STATE: u16 = 1;

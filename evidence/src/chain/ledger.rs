@@ -16,7 +16,7 @@ use crate::tree::Hash;
 use crate::vkey::{KeyId, VerifierKey};
 
 const FORMAT: &str = "ledger block";
-const MAGIC: &[u8; 8] = b"STELELGR";
+pub(crate) const MAGIC: &[u8; 8] = b"STELELGR";
 const VERSION: u16 = 1;
 /// What is signed: all but the signature.
 const SIGNED_LEN: usize = 144;

@@ -132,6 +132,8 @@ impl Batch<'_> {
                 self.commit_checkpoint(cx, *previous, *next)
             }
             Command::Log(LogCommand::PublishNote(signed)) => self.publish_note(signed),
+            Command::Log(LogCommand::SaveChain { chain, expected, state }) => self.save_chain(chain, *expected, state),
+            Command::Log(LogCommand::KeepAnchor(anchor)) => self.keep_anchor(anchor),
         }
     }
 }

@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 use stele_evidence::record::{Entry, Record};
 use stele_rpc::error::Code;
 use stele_rpc::meta::{
-    KEY_EVENTS_MAX, KeyEvent, LOG_ENTRIES_MAX, LogHead, LogRead, LogRecord, LogReply, RangeRef, SignedNote, TreeHead,
+    ChainRow, KEY_EVENTS_MAX, KeptAnchor, KeyEvent, LOG_ENTRIES_MAX, LogHead, LogRead, LogRecord, LogReply, RangeRef,
+    SignedNote, TreeHead,
 };
 use stele_types::ids::LogIndex;
 
@@ -14,7 +15,7 @@ use super::{ReadResult, admit, refuse};
 use crate::apply::edge_of;
 use crate::keyspace::{self, CHECKPOINT, Tag};
 use crate::kv::{KvError, KvRead};
-use crate::rows::{CheckpointRow, DataRow, KeyRow, RecordRow, corrupt, decode, load};
+use crate::rows::{AnchorRow, ChainStateRow, CheckpointRow, DataRow, KeyRow, RecordRow, corrupt, decode, load};
 
 pub(super) fn read(rows: &dyn KvRead, asked: &LogRead) -> ReadResult<LogReply> {
     match *asked {
@@ -29,6 +30,11 @@ pub(super) fn read(rows: &dyn KvRead, asked: &LogRead) -> ReadResult<LogReply> {
             Ok(LogReply::Record(row.map(logged)))
         }
         LogRead::KeyEvents { range, ref key, before, max } => key_events(rows, (range, key), before, max),
+        LogRead::Chain { ref chain } => {
+            let row: Option<ChainStateRow> = load(rows, &keyspace::chain(chain))?;
+            Ok(LogReply::Chain(row.map(|row| ChainRow { sequence: row.sequence, state: row.state })))
+        }
+        LogRead::Anchors { size } => anchors(rows, size),
     }
 }
 
@@ -58,6 +64,30 @@ fn key_events(
         found.push(KeyEvent { index, record: logged(row) });
     }
     Ok(LogReply::KeyEvents(found))
+}
+
+/// Of every chain the first anchor of at least `size` entries.
+fn anchors(rows: &dyn KvRead, size: u64) -> ReadResult<LogReply> {
+    let (from, to) = keyspace::table(Tag::Chain);
+    let mut names = Vec::new();
+    rows.scan(&from, &to, &mut |key, _| {
+        names.extend(keyspace::chain_name(key).map(str::to_owned));
+        ControlFlow::Continue(())
+    })?;
+    let mut found = Vec::new();
+    for chain in names {
+        let mut first = None;
+        let (from, to) = (keyspace::anchor(&chain, size), keyspace::anchor(&chain, u64::MAX));
+        rows.scan(&from, &to, &mut |key, value| {
+            first = Some((keyspace::anchor_size(key), decode::<AnchorRow>(key, value)));
+            ControlFlow::Break(())
+        })?;
+        if let Some((Some(size), row)) = first {
+            let AnchorRow { root, proof } = row?;
+            found.push(KeptAnchor { chain, head: TreeHead { size, root: root.0 }, proof });
+        }
+    }
+    Ok(LogReply::Anchors(found))
 }
 
 fn event_at(rows: &dyn KvRead, index: LogIndex) -> ReadResult<Option<(Record, RecordRow)>> {

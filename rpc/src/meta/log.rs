@@ -13,6 +13,14 @@ pub const LOG_ENTRIES_MAX: u32 = 256;
 pub const NOTE_BYTES_MAX: usize = 256 * 1024;
 /// Longest trust policy of a log, in bytes.
 pub const POLICY_BYTES_MAX: usize = 64 * 1024;
+/// Longest row of a chain, in bytes.
+pub const CHAIN_STATE_BYTES_MAX: usize = 64 * 1024;
+/// Longest proof of an anchor, in bytes.
+pub const ANCHOR_PROOF_BYTES_MAX: usize = 256 * 1024;
+/// Longest name of a chain, in bytes: small letters, digits and `-`.
+pub const CHAIN_NAME_BYTES_MAX: usize = 32;
+/// Most chains of a log.
+pub const CHAINS_MAX: usize = 16;
 /// Most events of a key in one answer.
 pub const KEY_EVENTS_MAX: u32 = 64;
 
@@ -77,6 +85,26 @@ pub struct KeyEvent {
     pub record: LogRecord,
 }
 
+/// What an anchor remembers of a chain; the metadata service does not look into it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChainRow {
+    /// How often it was replaced.
+    pub sequence: u64,
+    /// Opaque.
+    pub state: Bytes,
+}
+
+/// A checkpoint that stands on a chain.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeptAnchor {
+    /// Name of the chain, as the operator calls it.
+    pub chain: String,
+    /// The checkpoint.
+    pub head: TreeHead,
+    /// Exact bytes of the proof, of a format of `stele-evidence`.
+    pub proof: Bytes,
+}
+
 /// A question about the log.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum LogRead {
@@ -112,6 +140,16 @@ pub enum LogRead {
         /// At most this many, and at most [`KEY_EVENTS_MAX`].
         max: u32,
     },
+    /// What an anchor remembers of a chain.
+    Chain {
+        /// Its name.
+        chain: String,
+    },
+    /// Of every chain the first anchor of at least this size: what proves the age of the entries before it.
+    Anchors {
+        /// Entries.
+        size: u64,
+    },
 }
 
 /// An answer about the log.
@@ -129,6 +167,10 @@ pub enum LogReply {
     Checkpoint(Checkpoint),
     /// To `KeyEvents`: empty if there is none, or none before.
     KeyEvents(Vec<KeyEvent>),
+    /// To `Chain`, and to `SaveChain`: the row as it is now.
+    Chain(Option<ChainRow>),
+    /// To `Anchors`: at most one for each chain, in the order of their names.
+    Anchors(Vec<KeptAnchor>),
 }
 
 /// A step of the one that closes sizes of the log. Idempotent by nature.
@@ -145,4 +187,16 @@ pub enum LogCommand {
     /// Keep the signed note of the newest checkpoint, instead of an earlier note. Refused with `StaleCheckpoint`
     /// for any other.
     PublishNote(SignedNote),
+    /// Replace what is remembered of a chain, if its sequence is still `expected` (0: there is nothing yet).
+    /// Refused with `StaleCheckpoint` otherwise.
+    SaveChain {
+        /// Name of the chain.
+        chain: String,
+        /// Sequence of the row to be replaced.
+        expected: u64,
+        /// The new one.
+        state: Bytes,
+    },
+    /// Keep the proof that a checkpoint stands on a chain. The first proof of a size stays.
+    KeepAnchor(KeptAnchor),
 }

@@ -1,12 +1,16 @@
 //! What an export reads of the evidence log.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
 use stele_evidence::fetched::{Answer, FetchedTiles};
 use stele_evidence::note::Note;
-use stele_evidence::proof::inclusion;
+use stele_evidence::proof::{consistency, inclusion};
 use stele_evidence::record::Record;
+use stele_evidence::tiles::TileError;
 use stele_evidence::tree::Hash;
 use stele_rpc::client::unexpected;
-use stele_rpc::meta::{KEY_EVENTS_MAX, KeyEvent, LogRead, LogReply, MetaReply, MetaRequest, TreeHead};
+use stele_rpc::meta::{KEY_EVENTS_MAX, KeptAnchor, KeyEvent, LogRead, LogReply, MetaReply, MetaRequest, TreeHead};
 use stele_types::ids::LogIndex;
 
 use super::select::Logged;
@@ -73,6 +77,36 @@ fn logged(event: KeyEvent) -> Result<Logged, GatewayError> {
     Ok(Logged { index, record, bytes: event.record.record, salt: event.record.salt })
 }
 
+/// Evidence from outside the log, and how it is joined with the checkpoint.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) kept: KeptAnchor,
+    pub(super) consistency: Vec<Hash>,
+}
+
+/// Of every chain the first anchor that covers `first`, and the first that covers all entries up to `last`.
+pub(super) async fn outside(
+    gw: &Gateway,
+    paths: &mut Paths,
+    (first, last): (u64, u64),
+) -> Result<Vec<Joined>, GatewayError> {
+    let mut found: BTreeMap<(String, u64), KeptAnchor> = BTreeMap::new();
+    for entry in [first, last] {
+        let asked = LogRead::Anchors { size: entry.saturating_add(1) };
+        let LogReply::Anchors(kept) = ask(gw, asked).await? else { return Err(unexpected_reply("Anchors")) };
+        // One that was kept since the checkpoint was read is of a larger tree than its tiles are asked of.
+        let kept = kept.into_iter().filter(|kept| kept.head.size <= paths.size);
+        found.extend(kept.map(|kept| ((kept.chain.clone(), kept.head.size), kept)));
+    }
+    let mut joined = Vec::new();
+    for kept in found.into_values() {
+        let (old, new) = (kept.head.size, paths.size);
+        let consistency = paths.ask(gw, |tiles| tiles.ask(|tiles| consistency(tiles, old, new))).await?;
+        joined.push(Joined { kept, consistency });
+    }
+    Ok(joined)
+}
+
 /// Makes paths to one checkpoint.
 #[derive(Debug)]
 pub(super) struct Paths {
@@ -87,13 +121,23 @@ impl Paths {
 
     /// E3.
     pub(super) async fn of(&mut self, gw: &Gateway, index: u64) -> Result<Vec<Hash>, GatewayError> {
+        let size = self.size;
+        self.ask(gw, |tiles| tiles.ask(|tiles| inclusion(tiles, index, size))).await
+    }
+
+    /// Puts a question to the tiles.
+    async fn ask<T>(
+        &mut self,
+        gw: &Gateway,
+        question: impl Fn(&FetchedTiles) -> Result<Answer<T>, TileError<Infallible>>,
+    ) -> Result<T, GatewayError> {
         if self.tiles.len() > TILES_KEPT {
             self.tiles = FetchedTiles::default();
         }
         loop {
             let damaged = |error| GatewayError::Corrupt { what: format!("the evidence log: {error}") };
-            match self.tiles.ask(|tiles| inclusion(tiles, index, self.size)).map_err(damaged)? {
-                Answer::Known(path) => return Ok(path),
+            match question(&self.tiles).map_err(damaged)? {
+                Answer::Known(answer) => return Ok(answer),
                 Answer::Lacks { level, index } => {
                     let LogReply::Tile(bytes) = ask(gw, LogRead::Tile { level, index }).await? else {
                         return Err(unexpected_reply("Tile"));

@@ -20,7 +20,7 @@ struct Transaction {
     max: u128,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     /// Each block's transactions, and whether they took effect.
     blocks: Vec<Vec<(Transaction, bool)>>,
@@ -74,7 +74,30 @@ pub(crate) const FINAL: usize = 3;
 
 /// Clones are connections to one chain.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Model(pub(crate) Arc<Mutex<Ledger>>);
+pub(crate) struct Model(pub(crate) Arc<Mutex<Ledger>>, Arc<Mutex<Stale>>);
+
+/// A node that stands still.
+#[derive(Debug, Default)]
+struct Stale {
+    ledger: Ledger,
+    answers: bool,
+}
+
+impl Model {
+    /// From now on a node answers that stands where the chain stands now; what is sent still gets to all nodes.
+    pub(crate) fn stand_still(&self) {
+        *self.1.lock().unwrap() = Stale { ledger: self.0.lock().unwrap().clone(), answers: true };
+    }
+
+    pub(crate) fn catch_up(&self) {
+        self.1.lock().unwrap().answers = false;
+    }
+
+    fn answering(&self) -> Ledger {
+        let stale = self.1.lock().unwrap();
+        if stale.answers { stale.ledger.clone() } else { self.0.lock().unwrap().clone() }
+    }
+}
 
 #[async_trait]
 impl Chain for Model {
@@ -83,7 +106,7 @@ impl Chain for Model {
     }
 
     async fn look(&self, intent: Option<&Intent>) -> Result<View, ChainError> {
-        let ledger = self.0.lock().unwrap();
+        let ledger = self.answering();
         let height = ledger.blocks.len();
         let fate = |candidate: &Candidate| {
             if let Some((at, _, ok)) = ledger.included().find(|(_, sent, _)| sent.id == candidate.id) {
@@ -103,15 +126,16 @@ impl Chain for Model {
     }
 
     async fn sign(&self, growth: Growth, terms: Terms) -> Result<Candidate, ChainError> {
+        let seen = self.answering();
         let mut ledger = self.0.lock().unwrap();
-        if terms.gas.is_none() && ledger.anchored().map_or(0, |head| head.size) != growth.previous {
+        if terms.gas.is_none() && seen.anchored().map_or(0, |head| head.size) != growth.previous {
             return Err(ChainError::Overtaken("stale".to_owned()));
         }
         ledger.signed += 1;
         let mut id = [0; 32];
         id[..8].copy_from_slice(&ledger.signed.to_be_bytes());
         let fields = [terms.nonce, growth.previous, growth.head.size].map(u64::to_be_bytes).concat();
-        let height = ledger.blocks.len() as u64;
+        let height = seen.blocks.len() as u64;
         Ok(Candidate { id, raw: fields.into(), fee: terms.fee, gas: 1, height })
     }
 
@@ -133,14 +157,14 @@ impl Chain for Model {
     }
 
     async fn find(&self, head: TreeHead) -> Result<Option<(Hash, u64)>, ChainError> {
-        let ledger = self.0.lock().unwrap();
+        let ledger = self.answering();
         let height = ledger.blocks.len();
         let found = ledger.included().find(|(at, sent, ok)| *ok && sent.growth.head == head && at + FINAL <= height);
         Ok(found.map(|(at, sent, _)| (sent.id, at as u64)))
     }
 
     async fn capture(&self, head: TreeHead, id: Hash) -> Result<Bytes, ChainError> {
-        let ledger = self.0.lock().unwrap();
+        let ledger = self.answering();
         let found = ledger.included().find(|(_, sent, ok)| *ok && sent.id == id && sent.growth.head == head);
         let lying = || ChainError::Lying { endpoint: "model".to_owned(), what: "it is not there".to_owned() };
         found.map(|(_, sent, _)| Bytes::copy_from_slice(&sent.id)).ok_or_else(lying)

@@ -55,6 +55,24 @@ async fn a_block_that_goes_away_is_no_anchor() {
     assert_eq!(node.anchored().await, [growth(0, 3)]);
 }
 
+/// What no chain should do: a block goes away that was final.
+#[tokio::test]
+async fn an_anchor_that_a_chain_takes_back_is_made_again() {
+    let Some(node) = Node::start().await else { return };
+    let store = MemoryStore::default();
+    let mut submitter = submitter(node.chain(), &store);
+    node.mine(5).await;
+    anchor(&node, &mut submitter, 3).await;
+    let before = store.proofs();
+    node.tell("anvil_reorg", json!([4, []])).await;
+    assert!(node.anchored().await.is_empty());
+    anchor(&node, &mut submitter, 3).await;
+    assert_ne!(store.proofs(), before, "the new block's proof");
+    suite::check(&node, &store, &[3]).await;
+    anchor(&node, &mut submitter, 5).await;
+    suite::check(&node, &store, &[3, 5]).await;
+}
+
 #[tokio::test]
 async fn a_transaction_that_the_pool_forgets_is_sent_again() {
     let Some(node) = Node::start().await else { return };

@@ -82,6 +82,30 @@ async fn a_lying_provider_never_gets_a_proof_kept() {
     suite::check(&node, &store, &[3]).await;
 }
 
+/// Nothing is read without end, and nobody waits without end.
+#[tokio::test]
+async fn endless_and_senseless_answers_are_refused() {
+    let Some(node) = Node::start().await else { return };
+    let proxy = Proxy::start(&node.url, honest()).await;
+    let store = MemoryStore::default();
+    let mut submitter = submitter(Evm::new(rpc(&proxy.url), key(0), node.config()), &store);
+    let long = "0".repeat(crate::evm::rpc::ANSWER_BYTES_MAX);
+    for (answer, why) in [
+        (json!({ "result": long }), "more than"),
+        (json!([]), "no JSON-RPC"),
+        (json!({ "id": 1 }), "neither a result nor an error"),
+        (json!({ "result": 5 }), "no number"),
+        (json!({ "error": { "code": "x", "message": 7 } }), "no message"),
+        (json!({ "error": "\u{1b}[31mred" }), "no message"),
+    ] {
+        proxy.now(Box::new(move |_, _| Some(answer.clone())));
+        let error = submitter.step(Some(head(3))).await.unwrap_err();
+        assert!(error.to_string().contains(why) && !error.is_final(), "{error}");
+    }
+    proxy.now(honest());
+    anchor(&node, &mut submitter, 3).await;
+}
+
 /// A transaction that was never sent, with a receipt that says that it took effect.
 #[tokio::test]
 async fn a_receipt_of_a_block_that_is_not_there_is_not_believed() {

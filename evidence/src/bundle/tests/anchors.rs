@@ -44,7 +44,7 @@ fn chains_and_blocks_that_the_auditor_lists_are_believed() {
     assert_eq!(found.iter().map(|claim| claim.time.as_str()).collect::<Vec<_>>(), times);
     assert!(found[0].detail.en.contains("of 3 objects it covers the 2 whose log index is below 9"));
     assert!(found[1].detail.en.contains("covers every object") && found[2].detail.en.contains("covers every object"));
-    assert!(found[1].trusted.en.contains("you listed the block 0x"));
+    assert!(found[1].trusted.en.contains("who listed this block"));
     // Witnesses date the checkpoint already, and earlier.
     assert!(time(&report).trusted.en.contains("witness.example"));
     let page = report.to_html();

@@ -73,8 +73,8 @@ impl Outside<'_> {
         let what = recorded(name, pin, &anchor);
         let (detail, dated) = if looked_up {
             let by = Text::new(
-                format!("chain {name}, and yourself: you listed the block 0x{hash}"),
-                format!("链 {name}，及审核方自身（已列明区块 0x{hash}）"),
+                format!("chain {name}, and yourself, who listed this block"),
+                format!("链 {name}，及列明该区块的审核方自身"),
             );
             let dated = Dated { time: anchor.time, trusted: by };
             (with(what, "you listed its hash", "审核方已列明该区块哈希"), Some(dated))

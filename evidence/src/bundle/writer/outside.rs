@@ -6,7 +6,7 @@ use crate::bundle::files::Sink;
 use crate::bundle::join::{join, print_consistency};
 use crate::chain::evm::EvmProof;
 use crate::chain::ledger::Block;
-use crate::chain::{Anchored, log_id};
+use crate::chain::{Anchored, evm, ledger, log_id};
 use crate::checkpoint::Checkpoint;
 use crate::note::Note;
 use crate::proof::Head;
@@ -44,6 +44,45 @@ pub struct TimestampEvidence<'a> {
     pub checkpoint: &'a [u8],
     /// As in [`AnchorEvidence`].
     pub consistency: &'a [Hash],
+}
+
+/// What a store keeps of evidence from outside the log, of any kind, as one piece of bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outside<'a> {
+    /// Proof of an anchor: its own bytes.
+    Anchor(AnchorProof<'a>),
+    /// A time stamp: magic, length of the checkpoint, checkpoint, response.
+    Timestamp {
+        /// The checkpoint that was stamped, signatures included.
+        checkpoint: &'a [u8],
+        /// The response, as the authority sent it.
+        response: &'a [u8],
+    },
+}
+
+const KEPT_STAMP: &[u8; 8] = b"STELETST";
+
+impl<'a> Outside<'a> {
+    /// Reads what was kept; `None` for any other bytes. Whether it proves anything is not looked at.
+    pub fn of(bytes: &'a [u8]) -> Option<Self> {
+        let (magic, rest) = bytes.split_first_chunk::<8>()?;
+        match magic {
+            evm::MAGIC => Some(Self::Anchor(AnchorProof::Evm(bytes))),
+            ledger::MAGIC => Some(Self::Anchor(AnchorProof::Ledger(bytes))),
+            KEPT_STAMP => {
+                let (len, rest) = rest.split_first_chunk::<4>()?;
+                let (checkpoint, response) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+                Some(Self::Timestamp { checkpoint, response })
+            }
+            _ => None,
+        }
+    }
+
+    /// A time stamp as it is kept.
+    pub fn keep_timestamp(checkpoint: &[u8], response: &[u8]) -> Vec<u8> {
+        let len = u32::try_from(checkpoint.len()).unwrap_or(u32::MAX);
+        [KEPT_STAMP.as_slice(), &len.to_le_bytes(), checkpoint, response].concat()
+    }
 }
 
 impl AnchorProof<'_> {
@@ -161,5 +200,23 @@ impl<S: Sink> BundleWriter<S> {
         let name = format!("{stem}.consistency");
         self.file(&name, &file)?;
         Ok(Some(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_again() {
+        let kept = Outside::keep_timestamp(b"checkpoint", b"response");
+        assert_eq!(Outside::of(&kept), Some(Outside::Timestamp { checkpoint: b"checkpoint", response: b"response" }));
+        let block = [ledger::MAGIC.as_slice(), b"..."].concat();
+        assert_eq!(Outside::of(&block), Some(Outside::Anchor(AnchorProof::Ledger(&block))));
+        let proof = [evm::MAGIC.as_slice(), b"..."].concat();
+        assert_eq!(Outside::of(&proof), Some(Outside::Anchor(AnchorProof::Evm(&proof))));
+        for bad in [&b""[..], b"STELE", b"STELEXXX", &kept[..11], &kept[..21]] {
+            assert_eq!(Outside::of(bad), None, "{bad:?}");
+        }
     }
 }

@@ -55,6 +55,29 @@ fn golden_proof_is_written_byte_for_byte_and_verifies() {
     assert!(read.receipt[0].windows(32).any(|window| window == event));
 }
 
+/// A block that a real node made, recorded by evidence/golden/evm-anvil.py, which holds its receipt proof
+/// against py-trie.
+#[test]
+fn a_proof_from_a_real_node_verifies() {
+    let bytes = include_bytes!("../../../golden/evm-anvil.proof");
+    let read = EvmProof::decode(bytes).unwrap();
+    let sender = "f39fd6e51aad88f6f4ce6ab8827279cfffb92266";
+    assert_eq!((read.pin.chain_id, hex::encode(read.pin.sender).as_str()), (31_337, sender));
+    assert_eq!((read.transaction, read.receipt.len()), (16, 2));
+    let mut root = [0x42; 32];
+    root[..2].fill(0);
+    let found = read.verify(&read.pin).unwrap();
+    assert_eq!(hex::encode(found.block_hash), "9e71c0aa3e47ddbb599a0eddec6acb6c6ee69e903a321b4a043417bd517bca0d");
+    assert_eq!((found.number, found.time, found.stored), (2, 1_795_313_772, true));
+    assert_eq!(found.anchored, Anchored { root, ..anchored() });
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let other = EvmProof::decode(&flipped).ok().and_then(|other| other.verify(&read.pin).ok());
+        assert!(other.is_none_or(|other| other.block_hash != found.block_hash), "bit {bit}");
+    }
+}
+
 /// The header's bytes are held by nothing but its hash, which is what must be believed.
 #[test]
 fn every_flipped_bit_is_refused_or_asks_for_another_block() {
