@@ -7,6 +7,7 @@
 //! | `stele cluster` | founding a cluster, letting nodes in, its state |
 //! | `stele metadata`, `stele storage-node`, `stele s3-gateway`, `stele anchor` | one process of a cluster |
 //! | `stele evidence` | bundles for auditors |
+//! | `stele witness` | cosigns checkpoints of other people's logs |
 //! | `stele chain` | what an operator does on a chain |
 //! | `stele log` | checking and watching an evidence log |
 //! | `stele status` | what a running store says of itself |
@@ -26,6 +27,7 @@ mod real;
 mod s3_tls;
 mod status_command;
 mod web;
+mod witness_command;
 
 use std::process::ExitCode;
 
@@ -76,6 +78,8 @@ enum Command {
         #[command(subcommand)]
         command: evidence::EvidenceCommand,
     },
+    /// Cosign checkpoints of logs that others run, if they only ever grow.
+    Witness(witness_command::WitnessArgs),
     /// Prepare a chain that checkpoints are taken to.
     Chain {
         #[command(subcommand)]
@@ -128,6 +132,10 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::StorageNode(args) => run_process(&runtime, Process::Storage(args)),
         Command::S3Gateway(args) => run_process(&runtime, Process::Gateway(args)),
         Command::Anchor(args) => run_process(&runtime, Process::Anchor(args)),
+        Command::Witness(args) => {
+            logging::start(&config::Config::default())?;
+            runtime.block_on(witness_command::run(args))
+        }
         Command::Chain { command } => runtime.block_on(command.run()),
         Command::Log { command } => runtime.block_on(command.run()),
         Command::Evidence { command } => runtime.block_on(command.run()),

@@ -101,6 +101,10 @@ fn after_build(steps: &mut Steps, extent: Extent) {
         }
         (missing, network) => Ok(Outcome::Lacks(missing.or(network).unwrap_or_default())),
     });
+    steps.run("witnesses and time stamps", || match tools::missing_network() {
+        Some(missing) => Ok(Outcome::Lacks(missing)),
+        None => with_clients("loadtest/acceptance/witnesses.py", &[]),
+    });
     steps.run("limits of time and of numbers at once", || with_clients("loadtest/acceptance/limits.py", &[]));
     steps.run("a cluster by hand, as its page says", || with_clients("loadtest/acceptance/cluster_page.py", &[]));
     steps.run("who must not get in", || with_clients("loadtest/acceptance/refusals.py", &[]));

@@ -10,6 +10,7 @@
 //! | `chains` | what auditors need of chains: one per line |
 
 pub(crate) mod chains;
+pub(crate) mod stamps;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,18 +18,24 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use stele_anchor::anchor::{Anchor, AnchorError, Done};
+use stele_anchor::cosign;
 use stele_anchor::memory::Memory;
 use stele_evidence::keys::{Ed25519Signer, MlDsa44Signer, SEED_LEN, Signer};
 use stele_evidence::vkey::KeyName;
-use stele_rpc::client::MetaClient;
+use stele_rpc::meta::POLICY_BYTES_MAX;
 use stele_storage_node::media::Media as _;
 use stele_storage_node::media::file::{DirectIo, FileMedia};
-use stele_types::ids::{ClusterId, NodeId};
+use stele_types::ids::ClusterId;
 use stele_types::seam::{Rng, random_bytes};
 
-use chains::Chains;
+use chains::{Chains, Host};
+
+use crate::config::Anchor as Settings;
+use crate::web;
 
 const ORIGIN: &str = "origin";
+/// Of a witness.
+const NAME: &str = "name";
 const ED25519: &str = "ed25519.seed";
 const ML_DSA: &str = "ml-dsa-44.seed";
 const VERIFIER_KEYS: &str = "verifier-keys";
@@ -52,47 +59,74 @@ impl AnchorDir {
     pub(crate) async fn open(path: &Path) -> anyhow::Result<Self> {
         FileMedia::create_directory(path).with_context(|| format!("making {}", path.display()))?;
         let media = FileMedia::new(path, DirectIo::Never);
-        media.lock().await.with_context(|| format!("another anchor may use {}", path.display()))?;
+        media.lock().await.with_context(|| format!("another anchor or witness may use {}", path.display()))?;
         Ok(Self { path: path.to_owned(), media })
     }
 
-    /// The anchor of this directory. At first its keys are drawn, and the log gets its name. `adopt`: see
-    /// [`stele_anchor::steps::next_step`].
+    /// The anchor of this directory. At first its keys are drawn, and the log gets its name.
     ///
     /// # Errors
-    /// If a file can't be read or written, or does not belong to this cluster's log.
-    pub(crate) async fn anchor(
-        &self,
-        meta: MetaClient,
-        (node, cluster): (NodeId, ClusterId),
-        adopt: bool,
-        rng: &dyn Rng,
-    ) -> anyhow::Result<Anchor> {
-        let signers = self.signers(&origin(cluster), rng).await?;
+    /// If a file can't be read or written, does not belong to this cluster's log, or is no policy.
+    pub(crate) async fn anchor(&self, settings: &Settings, host: &Host) -> anyhow::Result<Anchor> {
+        let signers = self.signers(&origin(host.cluster), host.rng.as_ref()).await?;
         let path = self.path.join(SIGNED);
         let name = signers.0.to_string();
         let memory = tokio::task::spawn_blocking(move || Memory::open(&path, &name)).await??;
-        Ok(Anchor::new(meta, node, signers, Box::new(memory), adopt))
+        let anchor = Anchor::new(host.meta.clone(), host.node, signers, Box::new(memory), settings.adopt);
+        let Some(path) = &settings.policy else { return Ok(anchor) };
+        let policy = web::read_small(path, POLICY_BYTES_MAX).await?;
+        anchor.with_policy(&policy, cosign::TIMEOUT).with_context(|| format!("anchor.policy {}", path.display()))
     }
 
     async fn signers(&self, origin: &str, rng: &dyn Rng) -> anyhow::Result<Signers> {
-        match self.read(ORIGIN).await? {
-            Some(found) if found == origin => {}
-            Some(found) => {
-                bail!("{} signs the log {found:?}, not {origin:?}; use another directory", self.path.display())
+        let name = self.own_seeds(ORIGIN, origin, rng).await?;
+        let ed25519 = Ed25519Signer::for_notes(name.clone(), &self.seed(ED25519).await?);
+        self.with_keys(ORIGIN, name, ed25519).await
+    }
+
+    /// The keys of the witness `name`, which are drawn at first. A directory that cosigned before and has none is
+    /// refused: other keys under its name would cosign another history.
+    ///
+    /// # Errors
+    /// If a file can't be read or written, or the directory is another witness's.
+    pub(crate) async fn cosigners(&self, name: &str, rng: &dyn Rng) -> anyhow::Result<Signers> {
+        if self.read(NAME).await?.is_none() && self.has_seen()? {
+            bail!("{} has what a witness cosigned, and not its keys; restore them", self.path.display());
+        }
+        let name = self.own_seeds(NAME, name, rng).await?;
+        let ed25519 = Ed25519Signer::for_cosignatures(name.clone(), &self.seed(ED25519).await?);
+        self.with_keys(NAME, name, ed25519).await
+    }
+
+    fn has_seen(&self) -> anyhow::Result<bool> {
+        let entries = std::fs::read_dir(&self.path).with_context(|| format!("reading {}", self.path.display()))?;
+        for entry in entries {
+            if entry?.path().extension().is_some_and(|ending| ending == "seen") {
+                return Ok(true);
             }
-            // The name comes last, so that a directory with a name has its keys.
+        }
+        Ok(false)
+    }
+
+    /// Draws both seeds unless this directory is `name`'s already, as its file `file` says.
+    async fn own_seeds(&self, file: &str, name: &str, rng: &dyn Rng) -> anyhow::Result<KeyName> {
+        match self.read(file).await? {
+            Some(found) if found == name => {}
+            Some(found) => bail!("{} has the keys of {found:?}, not of {name:?}; use another directory", self.path.display()),
             None => {
                 let [first, second] = [(); 2].map(|()| hex::encode(random_bytes::<SEED_LEN>(rng)));
                 self.write(ED25519, first).await?;
                 self.write(ML_DSA, second).await?;
             }
         }
-        let name = KeyName::new(origin)?;
-        let ed25519 = Ed25519Signer::for_notes(name.clone(), &self.seed(ED25519).await?);
+        Ok(KeyName::new(name)?)
+    }
+
+    /// Both signers of a name. It is written down last, so that a directory with a name has its keys.
+    async fn with_keys(&self, file: &str, name: KeyName, ed25519: Ed25519Signer) -> anyhow::Result<Signers> {
         let ml_dsa = MlDsa44Signer::new(name.clone(), &self.seed(ML_DSA).await?);
         self.write(VERIFIER_KEYS, format!("{}\n{}\n", ed25519.vkey(), ml_dsa.vkey())).await?;
-        self.write(ORIGIN, origin.to_owned()).await?;
+        self.write(file, name.to_string()).await?;
         Ok((name, vec![Box::new(ed25519), Box::new(ml_dsa)]))
     }
 
@@ -146,6 +180,9 @@ fn tell(outcome: &Result<Done, AnchorError>) {
         Ok(Done::Nothing | Done::Overtaken) => {}
         Ok(Done::Committed(head)) => tracing::debug!(size = head.size, "checkpoint committed"),
         Ok(Done::Published(head)) => tracing::info!(size = head.size, "checkpoint signed"),
+        Err(AnchorError::Unwitnessed(error)) if error.is_alarm() => {
+            tracing::error!("a witness saw another history of the evidence log, or a longer one: {error}");
+        }
         Err(error) if error.is_final() => tracing::error!("the evidence log is not signed any more: {error}"),
         Err(error) => tracing::warn!(%error, "the evidence log could not be signed now; trying again"),
     }

@@ -14,7 +14,7 @@ use super::wire::Wire;
 use crate::admin::metrics::Metrics;
 use crate::admin::view::View;
 use crate::anchor::chains::Host;
-use crate::anchor::{self, AnchorDir};
+use crate::anchor::{self, AnchorDir, stamps};
 use crate::config::Config;
 use crate::dev::signals::StopSignals;
 use crate::real::{OsRng, RealClock};
@@ -38,8 +38,6 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     let wire = Wire::of_node(&config, &member, credentials, Arc::clone(&clock), Arc::clone(&rng))?;
     let meta = wire.meta(&member);
     let anchor_dir = AnchorDir::open(&config.data.join("anchor")).await?;
-    let me = (member.node, member.cluster);
-    let anchor = anchor_dir.anchor(meta.clone(), me, config.anchor.adopt, rng.as_ref()).await?;
     let host = Host {
         meta: meta.clone(),
         node: member.node,
@@ -47,6 +45,7 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
         clock: Arc::clone(&clock),
         rng: Arc::clone(&rng),
     };
+    let anchor = anchor_dir.anchor(&config.anchor, &host).await?;
     let mut running = Running::new(wire.clone());
     running.server = Some(wire.serve(Arc::new(NoService("an anchor")), None));
     let follower = Follower::new(&config, (&wire, &meta), &dir, &member, &clock);
@@ -60,6 +59,7 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
         running.background.push(tokio::spawn(follower.run()));
         let mut chains = anchor_dir.chains(&config.anchor.chains, &host).await?;
         running.background.append(&mut chains.tasks);
+        running.background.append(&mut stamps::start(&config.anchor, &Arc::new(host)).await?);
         running.background.push(tokio::spawn(anchor::run(anchor, chains, config.anchor.interval.duration())));
         pages.opened(View::of_node(&meta, &wire, None), Metrics::new(|_| {}));
         running.tell_ready(&member, &[("admin", format!("http://{admin_addr}"))], json)?;

@@ -85,17 +85,24 @@ pub(crate) fn by_default() -> Vec<ChainSettings> {
     }]
 }
 
-/// Checks all of them.
+/// Names of what time-stamping authorities give begin with this; they are kept as those of chains are.
+pub(crate) const TSA_PREFIX: &str = "tsa-";
+
+/// Checks all of them; `authorities` are kept beside them.
 ///
 /// # Errors
 /// Says which chain lacks what.
-pub(super) fn check(chains: &[ChainSettings]) -> Result<(), String> {
-    if chains.len() > CHAINS_MAX {
-        return Err(format!("anchor.chains has {} chains; at most {CHAINS_MAX} are possible", chains.len()));
+pub(super) fn check(chains: &[ChainSettings], authorities: usize) -> Result<(), String> {
+    if chains.len() + authorities > CHAINS_MAX {
+        let (chains, most) = (chains.len(), CHAINS_MAX);
+        return Err(format!("{chains} chains and {authorities} time-stamping authorities; at most {most} together"));
     }
     for (at, chain) in chains.iter().enumerate() {
         let name = &chain.name;
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if name.starts_with(TSA_PREFIX) {
+            return Err(format!("anchor.chains name = {name:?}: names with {TSA_PREFIX} are of time-stamping authorities"));
+        }
         if name.is_empty() || name.len() > CHAIN_NAME_BYTES_MAX || !name.bytes().all(plain) {
             return Err(format!(
                 "anchor.chains name = {name:?}: 1 to {CHAIN_NAME_BYTES_MAX} small letters, digits and '-'"
@@ -177,7 +184,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Vec<ChainSettings>, String> {
         let chains = toml::from_str::<File>(text).map_err(|error| error.to_string())?.chains;
-        check(&chains).map(|()| chains)
+        check(&chains, 0).map(|()| chains)
     }
 
     const EVM: &str = r#"
@@ -199,7 +206,8 @@ mod tests {
         assert_eq!((evm.chain_id, evm.finality, evm.dialect), (11_155_111, Finality::Finalized, Dialect::Probe));
         assert_eq!((chains[0].interval, chains[1].interval), (Span(600_000), Span(60_000)));
         assert_eq!(read(&EVM.replace("finalized", "12")).unwrap()[0].evm().unwrap().finality, Finality::Depth(12));
-        assert_eq!(check(&by_default()), Ok(()));
+        assert_eq!(check(&by_default(), CHAINS_MAX - 1), Ok(()));
+        assert!(check(&by_default(), CHAINS_MAX).is_err());
     }
 
     #[test]
@@ -211,6 +219,7 @@ mod tests {
         }
         for (from, to, named) in [
             ("sepolia", "Sepolia", "small letters"),
+            ("sepolia", "tsa-1", "authorities"),
             ("finalized", "soon", "finality"),
             ("finalized", "0", "finality"),
             ("0x5fbd", "0x5fb", "contract"),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use stele_s3_gateway::http::target::Hosts;
 
-pub(crate) use chains::{ChainSettings, Kind as ChainKind};
+pub(crate) use chains::{ChainSettings, Kind as ChainKind, TSA_PREFIX};
 pub(crate) use layers::{Flags, NodeFlags, PortFlags, load, load_node};
 pub(crate) use unit::{ByteSize, Span};
 
@@ -162,6 +162,17 @@ pub(crate) struct Anchor {
     pub(crate) adopt: bool,
     /// Chains that checkpoints are taken to.
     pub(crate) chains: Vec<ChainSettings>,
+    /// File with the witnesses whose cosignatures a checkpoint needs: `witness`, `group` and `quorum` lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) policy: Option<PathBuf>,
+    /// URLs of time-stamping authorities (RFC 3161).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tsa: Vec<String>,
+    /// Least time between two time stamps of one authority.
+    pub(crate) tsa_interval: Span,
+    /// PEM: root certificates that the authorities' answers must lead to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tsa_roots: Option<PathBuf>,
 }
 
 /// How much clients may ask for at once.
@@ -246,7 +257,15 @@ impl Default for Log {
 
 impl Default for Anchor {
     fn default() -> Self {
-        Self { interval: Span(10_000), adopt: false, chains: chains::by_default() }
+        Self {
+            interval: Span(10_000),
+            adopt: false,
+            chains: chains::by_default(),
+            policy: None,
+            tsa: Vec::new(),
+            tsa_interval: Span(3_600_000),
+            tsa_roots: None,
+        }
     }
 }
 
@@ -308,13 +327,14 @@ impl Config {
             ("limits.header_timeout", self.limits.header_timeout),
             ("limits.idle_timeout", self.limits.idle_timeout),
             ("anchor.interval", self.anchor.interval),
+            ("anchor.tsa_interval", self.anchor.tsa_interval),
         ];
         for (name, value) in times {
             if !(1_000..=86_400_000).contains(&value.0) {
                 return Err(format!("{name} = {value}: 1s to 1d are possible"));
             }
         }
-        chains::check(&self.anchor.chains)?;
+        chains::check(&self.anchor.chains, self.anchor.tsa.len())?;
         Hosts::new(&self.s3_domains).map_err(|e| format!("s3_domains: {e}"))?;
         let S3Tls { cert_file, key_file, local } = &self.s3_tls;
         if cert_file.is_some() != key_file.is_some() {

@@ -30,7 +30,7 @@ use super::founding::{FoundDrive, cluster, find_drives, format_drives, rows, spe
 use super::slow_media::SlowMedia;
 use super::watch::{DriveWatch, changes, cluster_command, cluster_map, set_drive_state};
 use crate::anchor::chains::Host;
-use crate::anchor::{self, AnchorDir};
+use crate::anchor::{self, AnchorDir, stamps};
 use crate::config::Config;
 use crate::real;
 
@@ -109,10 +109,10 @@ impl Store {
 
     async fn start_anchor(&mut self, config: &Config, data: &DataDir, host: Host) -> anyhow::Result<()> {
         let dir = AnchorDir::open(&data.anchor()).await?;
-        let me = (host.node, host.cluster);
-        let anchor = dir.anchor(host.meta.clone(), me, config.anchor.adopt, host.rng.as_ref()).await?;
+        let anchor = dir.anchor(&config.anchor, &host).await?;
         let mut chains = dir.chains(&config.anchor.chains, &host).await?;
         self.background.append(&mut chains.tasks);
+        self.background.append(&mut stamps::start(&config.anchor, &Arc::new(host)).await?);
         self.background.push(tokio::spawn(anchor::run(anchor, chains, config.anchor.interval.duration())));
         Ok(())
     }
