@@ -48,3 +48,8 @@ pub enum AuditError {
     #[error("the beacon is empty, or longer than {max} bytes, or its name is too long", max = challenge::BEACON_MAX)]
     Beacon,
 }
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+pub(crate) mod tests;

@@ -10,6 +10,9 @@ pub const REPLICAS: &str = "Replicas of a pack are identical, and so are the ans
 
 /// Chance that at least one of `asked` rows, drawn with repetition, is among the lost share: 1 - (1 - share)^asked.
 pub fn detection(share: f64, asked: u64) -> f64 {
+    if asked == 0 {
+        return 0.0;
+    }
     #[expect(clippy::cast_precision_loss, reason = "counts of rows are far below 2^53")]
     let asked = asked as f64;
     -(asked * (-share.clamp(0.0, 1.0)).ln_1p()).exp_m1()
