@@ -81,14 +81,21 @@ fn changed_bags_are_refused_by_sha256sum_and_bagit() {
         assert!(!sha256sum_accepts(&place), "{name}");
         assert!(!judge(files).is_ok_and(|report| report.consistent()), "{name}");
     }
-    let mut python = Command::new(std::env::var("STELE_PYTHON").unwrap_or_else(|_| "python3".into()));
-    python.args(["-c", SCRIPT]).arg(folder.path().join("good"));
-    python.args((0..changed.len()).map(|at| folder.path().join(format!("changed-{at}"))));
-    let output = python.output();
-    let Some(output) = output.ok().filter(|output| output.status.success()) else {
+    let program = std::env::var("STELE_PYTHON").unwrap_or_else(|_| "python3".into());
+    let python = |script: &str| {
+        let mut command = Command::new(&program);
+        command.args(["-c", script]);
+        command
+    };
+    if !python("import bagit").output().is_ok_and(|output| output.status.success()) {
         println!("skipped: bagit is not installed; loadtest/acceptance/evidence_bundles.py needs it, too");
         return;
-    };
+    }
+    let mut judged = python(SCRIPT);
+    judged.arg(folder.path().join("good"));
+    judged.args((0..changed.len()).map(|at| folder.path().join(format!("changed-{at}"))));
+    let output = judged.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said: Vec<&str> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
     assert_eq!(said.len(), changed.len() + 1);
     assert_eq!(said[0], "taken");

@@ -33,9 +33,10 @@ fn outcome(at: usize, fault: OutcomeFault) -> Result<(), ReportFault> {
 /// Whoever ran the audit can't choose what was asked.
 #[test]
 fn challenges_are_those_of_the_seed() {
+    type Change = (&'static str, fn(&mut Report));
     let world = world();
     assert_eq!(world.audit(Scope::Sample(4), 2, 11).verify(&world.keys()).map(drop), Ok(()));
-    let changes: [(&str, fn(&mut Report)); 14] = [
+    let changes: [Change; 14] = [
         ("another id", |r| r.plan.id = AuditId([9; 16])),
         ("another epoch", |r| r.plan.epoch += 1),
         ("a smaller sample", |r| r.plan.scope = Scope::Sample(3)),
