@@ -10,6 +10,7 @@
 //! | [`progress`] | from the first question to a verdict |
 //! | [`report`] | everything that an audit found, in its one encoding |
 //! | [`verify`] | a report checked again, offline |
+//! | [`words`] | a checked report in words |
 //! | [`detection`] | how likely a loss is found |
 
 pub mod answer;
@@ -19,6 +20,7 @@ pub mod inventory;
 pub mod progress;
 pub mod report;
 pub mod verify;
+pub mod words;
 
 /// Why an audit can't be planned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

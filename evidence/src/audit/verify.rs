@@ -99,9 +99,9 @@ pub struct Coverage {
     pub rows: u64,
     /// How many were asked for.
     pub asked: u64,
-    /// For each of [`SHARES`]: the chance that at least one of so many lost rows (rounded up) was asked for, where
-    /// rows were drawn. A row that lost only a part of its groups is found with that part's chance.
-    pub detection: Option<[f64; SHARES.len()]>,
+    /// For each of [`SHARES`]: how many rows that is, rounded up, and the chance that at least one of so many lost ones
+    /// was asked for. Only where rows were drawn. A row that lost a part of its groups is found with that part's chance.
+    pub detection: Option<[(u64, f64); SHARES.len()]>,
 }
 
 /// A report that holds, and what it says.
@@ -186,7 +186,7 @@ fn cover(report: &Report, head: &InventoryHead) -> Coverage {
         reason = "a share of a count, for the reader"
     )]
     let lost = |share: f64| (share * head.size as f64).ceil() as u64;
-    let detection = drawn.then(|| SHARES.map(|share| detection_exact(head.size, lost(share), asked)));
+    let detection = drawn.then(|| SHARES.map(|share| (lost(share), detection_exact(head.size, lost(share), asked))));
     Coverage { node: head.node, rows: head.size, asked, detection }
 }
 

@@ -1,3 +1,5 @@
+//! The golden report: every later version must still write it byte for byte, read it and verify it.
+
 use std::collections::BTreeMap;
 
 use stele_types::ids::NodeId;

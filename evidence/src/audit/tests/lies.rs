@@ -1,3 +1,5 @@
+//! Reports that somebody changed, made up or put together otherwise.
+
 use stele_types::ids::{LogIndex, NodeId, ObjectRoot};
 
 use crate::audit::AuditError;

@@ -1,7 +1,9 @@
+//! What audits find: 200 simulated runs with lost and exchanged shards, samples, absent and silent nodes, objects.
+
 use std::collections::BTreeSet;
 
 use crate::audit::challenge::Scope;
-use crate::audit::detection::{SHARES, detection_exact};
+use crate::audit::detection::{REPLICAS, SHARES, detection_exact};
 use crate::audit::progress::Verdict;
 use crate::audit::report::Report;
 use crate::audit::testing::{GATEWAY, Manner, Numbers, drive, object, shards};
@@ -81,7 +83,9 @@ fn sampling_finds_a_loss_as_often_as_the_report_says() {
             let checked = audit.verify(&keys).unwrap();
             assert!(!checked.complete);
             assert_eq!((checked.coverage[0].rows, checked.coverage[0].asked), (40, sample));
-            stated = checked.coverage[0].detection.unwrap()[share];
+            let (rows, chance) = checked.coverage[0].detection.unwrap()[share];
+            assert_eq!(rows, lost as u64);
+            stated = chance;
             hits += u64::from(!checked.failed.is_empty());
             world.nodes[0].held.clone_from(&sound);
         }
@@ -144,4 +148,25 @@ fn what_is_not_at_hand_is_not_proven() {
     assert_eq!(standings(&audit, &none), asserted);
     let again = Report::decode(&audit.report.encode().unwrap()).unwrap();
     assert_eq!(again, audit.report);
+}
+
+#[test]
+fn the_text_says_what_was_found_and_what_is_not_shown() {
+    let mut world = shards(2, 1, 5);
+    world.nodes[1].manner = Manner::Away;
+    let all = world.audit(ALL, 1, 1).verify(&world.keys()).unwrap().to_text();
+    assert!(all.contains("ok: 5\n  5 proven by a signed answer\noffline: 5\n  5 asserted"), "{all}");
+    assert!(
+        all.contains("node 1: 5 of 5 rows asked for; chance") && all.contains(" 100 % of 1 lost rows (0.01 %)"),
+        "{all}"
+    );
+    assert!(all.contains("Every row of every inventory was asked for.") && all.contains(REPLICAS), "{all}");
+    assert!(!all.contains("FAILED"), "{all}");
+    world.nodes[0].held.iter_mut().for_each(|held| *held = None);
+    let sample = world.audit(Scope::Sample(2), 1, 1).verify(&world.keys()).unwrap().to_text();
+    assert!(sample.contains(&format!("FAILED: drive {} of node 1: 2 challenges", drive(1, 0))), "{sample}");
+    assert!(sample.contains("node 1: 2 of 5 rows") && sample.contains(" 40 % of 1 lost rows (1 %)"), "{sample}");
+    assert!(sample.contains("Not every row was asked for.") && sample.contains(REPLICAS), "{sample}");
+    let window = world.audit(Scope::Rows { first: 1, count: 3 }, 1, 1).verify(&world.keys()).unwrap().to_text();
+    assert!(window.contains("3 of 5 rows asked for; the rows were chosen"), "{window}");
 }
