@@ -1,7 +1,8 @@
 //! Proof for a range inside one chunk: a bao slice over 16 KiB groups, whose root is the chunk id.
 //!
 //! Made by whoever holds the whole chunk, checked by whoever holds only its id: ranged reads and
-//! audits. A slice covers whole groups around the range.
+//! audits. A slice covers whole groups around the range. Shards of packs have the same kind of proof: a
+//! shard root is BLAKE3 of the shard, as a chunk id is of the chunk.
 
 use std::ops::Range;
 
@@ -11,8 +12,8 @@ use bao_tree::io::sync::{DecodeResponseIter, encode_ranges_validated};
 use bao_tree::io::{BaoContentItem, EncodeError};
 use bao_tree::{BaoTree, BlockSize, ByteRanges, ChunkRanges};
 use bytes::Bytes;
-use stele_types::ids::ChunkId;
-use stele_types::limits::CHUNK_BYTES_MAX;
+use stele_types::ids::{ChunkId, ShardRoot};
+use stele_types::limits::{CHUNK_BYTES_MAX, PACK_BYTES_MAX};
 
 /// Bytes of one group: the smallest piece that a slice proves.
 pub const GROUP_BYTES: u32 = 16 * 1024;
@@ -21,26 +22,32 @@ const BLOCK: BlockSize = BlockSize::from_chunk_log(4);
 /// A slice can't be made, or does not hold.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SliceError {
-    /// The range is empty or reaches behind the chunk's end, or no chunk is that long.
-    #[error("bytes {start}..{end} are not a range of a chunk of {len} bytes")]
+    /// The range is empty or reaches behind the end, or no chunk or shard is that long.
+    #[error("bytes {start}..{end} are not a range of a chunk or shard of {len} bytes")]
     Range {
         /// First byte.
         start: u32,
         /// Byte behind the last.
         end: u32,
-        /// Bytes of the chunk.
+        /// Bytes of the chunk or shard.
         len: u32,
     },
-    /// The slice leads to another chunk id, or is cut short.
-    #[error("the slice is not of this chunk: {0}; read another copy")]
+    /// The slice leads to another hash, or is cut short.
+    #[error("the slice is not of this chunk or shard: {0}; read another copy")]
     Mismatch(String),
     /// Bytes behind the slice's end.
     #[error("{0} bytes behind the end of the slice")]
     Trailing(usize),
 }
 
-fn group_ranges(len: u32, range: &Range<u32>) -> Result<ChunkRanges, SliceError> {
-    if range.start >= range.end || range.end > len || len as usize > CHUNK_BYTES_MAX {
+/// Longest input of one kind of slice, bytes.
+#[derive(Clone, Copy)]
+struct Longest(usize);
+const CHUNK: Longest = Longest(CHUNK_BYTES_MAX);
+const SHARD: Longest = Longest(PACK_BYTES_MAX);
+
+fn group_ranges(len: u32, range: &Range<u32>, longest: Longest) -> Result<ChunkRanges, SliceError> {
+    if range.start >= range.end || range.end > len || len as usize > longest.0 {
         return Err(SliceError::Range { start: range.start, end: range.end, len });
     }
     let start = u64::from(range.start / GROUP_BYTES) * u64::from(GROUP_BYTES);
@@ -48,18 +55,30 @@ fn group_ranges(len: u32, range: &Range<u32>) -> Result<ChunkRanges, SliceError>
     Ok(round_up_to_chunks(&ByteRanges::from(start..end.min(u64::from(len)))))
 }
 
+fn prove(bytes: &[u8], range: Range<u32>, longest: Longest) -> Result<Vec<u8>, SliceError> {
+    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let ranges = group_ranges(len, &range, longest)?;
+    let outboard = PreOrderMemOutboard::create(bytes, BLOCK);
+    let mut out = Vec::new();
+    encode_ranges_validated(bytes, &outboard, &ranges, &mut out)
+        .map_err(|error: EncodeError| SliceError::Mismatch(error.to_string()))?;
+    Ok(out)
+}
+
 /// The slice for `range` of a chunk.
 ///
 /// # Errors
 /// [`SliceError::Range`].
 pub fn prove_slice(chunk: &[u8], range: Range<u32>) -> Result<Vec<u8>, SliceError> {
-    let len = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-    let ranges = group_ranges(len, &range)?;
-    let outboard = PreOrderMemOutboard::create(chunk, BLOCK);
-    let mut out = Vec::new();
-    encode_ranges_validated(chunk, &outboard, &ranges, &mut out)
-        .map_err(|error: EncodeError| SliceError::Mismatch(error.to_string()))?;
-    Ok(out)
+    prove(chunk, range, CHUNK)
+}
+
+/// The slice for `range` of a shard.
+///
+/// # Errors
+/// [`SliceError::Range`].
+pub fn prove_shard_slice(shard: &[u8], range: Range<u32>) -> Result<Vec<u8>, SliceError> {
+    prove(shard, range, SHARD)
 }
 
 /// Checks a slice against the id and length of its chunk and returns exactly the bytes `range`.
@@ -69,12 +88,29 @@ pub fn prove_slice(chunk: &[u8], range: Range<u32>) -> Result<Vec<u8>, SliceErro
 /// # Errors
 /// [`SliceError`]: then none of the slice's bytes may be used.
 pub fn verify_slice(id: &ChunkId, len: u32, range: Range<u32>, slice: &[u8]) -> Result<Bytes, SliceError> {
-    let ranges = group_ranges(len, &range)?;
+    let ranges = group_ranges(len, &range, CHUNK)?;
+    verify(*id.as_bytes(), len, (range, &ranges), slice)
+}
+
+/// As [`verify_slice`], against the root and length of a shard.
+///
+/// # Errors
+/// As [`verify_slice`].
+pub fn verify_shard_slice(root: &ShardRoot, len: u32, range: Range<u32>, slice: &[u8]) -> Result<Bytes, SliceError> {
+    let ranges = group_ranges(len, &range, SHARD)?;
+    verify(*root.as_bytes(), len, (range, &ranges), slice)
+}
+
+fn verify(
+    root: [u8; 32],
+    len: u32,
+    (range, ranges): (Range<u32>, &ChunkRanges),
+    slice: &[u8],
+) -> Result<Bytes, SliceError> {
     let tree = BaoTree::new(u64::from(len), BLOCK);
-    let root = blake3::Hash::from_bytes(*id.as_bytes());
     let mut rest = slice;
     let mut out = Vec::with_capacity(slice.len().min((range.end - range.start) as usize));
-    for item in DecodeResponseIter::new(root, tree, &mut rest, &ranges) {
+    for item in DecodeResponseIter::new(blake3::Hash::from_bytes(root), tree, &mut rest, ranges) {
         let item = item.map_err(|error| SliceError::Mismatch(error.to_string()))?;
         if let BaoContentItem::Leaf(leaf) = item {
             // Groups come in order; only the first and the last reach out of the range.
@@ -97,6 +133,7 @@ mod tests {
     use super::*;
     use crate::testing::noise;
     use proptest::prelude::*;
+    use stele_types::limits::SHARD_ALIGN;
 
     fn id(chunk: &[u8]) -> ChunkId {
         ChunkId::from_bytes(*blake3::hash(chunk).as_bytes())
@@ -131,6 +168,21 @@ mod tests {
         for (start, end) in [(5, 5), (7, 3), (0, 100_001)] {
             assert!(matches!(prove_slice(&chunk, start..end), Err(SliceError::Range { .. })));
         }
+    }
+
+    #[test]
+    fn a_shard_may_be_longer_than_any_chunk() {
+        let shard = noise(3, CHUNK_BYTES_MAX + SHARD_ALIGN);
+        let (len, range) = ((CHUNK_BYTES_MAX + SHARD_ALIGN) as u32, CHUNK_BYTES_MAX as u32..CHUNK_BYTES_MAX as u32 + 9);
+        let root = crate::shards::root_of(&shard);
+        assert!(matches!(prove_slice(&shard, range.clone()), Err(SliceError::Range { .. })));
+        let mut slice = prove_shard_slice(&shard, range.clone()).unwrap();
+        assert_eq!(verify_shard_slice(&root, len, range.clone(), &slice).unwrap(), shard[CHUNK_BYTES_MAX..][..9]);
+        assert!(verify_shard_slice(&crate::shards::root_of(b"another"), len, range.clone(), &slice).is_err());
+        slice[100] ^= 1;
+        assert!(verify_shard_slice(&root, len, range, &slice).is_err());
+        let longer = PACK_BYTES_MAX as u32 + 1;
+        assert!(matches!(verify_shard_slice(&root, longer, 0..9, &slice), Err(SliceError::Range { .. })));
     }
 
     proptest! {

@@ -3,6 +3,11 @@
 
 use std::sync::OnceLock;
 
+use crate::audit::answer::{Answer, AnswerKey};
+use crate::audit::inventory::Row;
+use crate::audit::progress::Verdict;
+use crate::audit::report::{Outcome, Report as AuditReport};
+use crate::audit::verify::verify_report;
 use crate::bundle::bag::{parse_digests, parse_info, print_digests};
 use crate::bundle::chunks_file::{ChunksFile, HEADER, encode_row};
 use crate::bundle::contents::Contents;
@@ -168,6 +173,30 @@ pub fn fuzz_ledger(data: &[u8]) {
     }
 }
 
+/// Reports, rows and answers have one form, and no report has an answer of the golden nodes that they did not give.
+pub fn fuzz_audit_report(data: &[u8]) {
+    if let Ok(row) = Row::decode(data) {
+        assert_eq!(row.encode(), data);
+        assert!(row.group_bytes(row.groups() - 1).end == row.len());
+    }
+    if let Ok(answer) = Answer::decode(data) {
+        assert_eq!(answer.encode(), data);
+    }
+    let Ok(report) = AuditReport::decode(data) else { return };
+    assert_eq!(report.encode().as_deref(), Ok(data));
+    let golden = AuditReport::decode(include_bytes!("../golden/audit.report")).expect("the golden report decodes");
+    let key = |text| AnswerKey::parse(text).expect("the golden keys parse");
+    let nodes = golden.inventories.iter().map(|listed| listed.head.node);
+    let keys = nodes.zip(include_str!("../golden/audit.vkeys").lines().map(key)).collect();
+    if verify_report(&report, &keys, &mut |_| None).is_ok_and(|checked| checked.count(Verdict::Ok) > 0) {
+        let given = |outcome: &Outcome| golden.outcomes.iter().any(|known| known.answer == outcome.answer);
+        let known = |node| keys.contains_key(&node);
+        let all_known = report.inventories.iter().all(|listed| known(listed.head.node));
+        let mut ok = report.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Ok);
+        assert!(!all_known || ok.all(given), "a forged answer");
+    }
+}
+
 /// Proofs have one form, and the golden block holds the golden anchor only.
 pub fn fuzz_evm_proof(data: &[u8]) {
     let Ok(proof) = EvmProof::decode(data) else { return };
@@ -255,6 +284,7 @@ mod tests {
         replay("bundle_chunks", super::fuzz_bundle_chunks);
         replay("bag_digests", super::fuzz_bag_digests);
         replay("ledger", super::fuzz_ledger);
+        replay("audit_report", super::fuzz_audit_report);
         replay("evm_proof", super::fuzz_evm_proof);
         replay("timestamp", super::fuzz_timestamp);
         replay("trusted_chains", super::fuzz_trusted_chains);
@@ -271,6 +301,7 @@ mod tests {
         let proof = [5u64.to_le_bytes().as_slice(), &8u64.to_le_bytes(), &[7; 96]].concat();
         let (whole, range) = (crate::bundle::testing::whole(true).files, crate::bundle::testing::range().files);
         let anchored = crate::bundle::testing::outside::anchored().files;
+        let audited = super::AuditReport::decode(crate::audit::tests::golden::REPORT).unwrap().outcomes;
         let seeds = [
             ("bundle_contents", "seed-0", whole["stele-bundle.json"].clone()),
             ("bundle_contents", "seed-1", range["stele-bundle.json"].clone()),
@@ -302,6 +333,9 @@ mod tests {
             ("trusted_chains", "seed-2", include_bytes!("../golden/tsa/root-p256.pem").to_vec()),
             ("evm_proof", "seed-0", include_bytes!("../golden/evm.proof").to_vec()),
             ("evm_proof", "seed-1", include_bytes!("../golden/evm-anvil.proof").to_vec()),
+            ("audit_report", "seed-0", crate::audit::tests::golden::REPORT.to_vec()),
+            ("audit_report", "seed-1", audited[0].row.encode()),
+            ("audit_report", "seed-2", audited[0].answer.as_ref().unwrap().encode()),
             ("ledger", "seed-0", include_bytes!("../golden/ledger.bin").to_vec()),
             ("ledger", "seed-1", include_bytes!("../golden/ledger.bin")[..BLOCK_LEN].to_vec()),
             ("tile", "seed-0", b"tile/entries/x001/x234/067.p/255".to_vec()),

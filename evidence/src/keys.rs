@@ -5,6 +5,7 @@
 use ed25519_dalek::Signer as _;
 use ml_dsa::{KeyExport as _, MlDsa44, Signature as MlDsaSignature, SigningKey as MlDsaKey};
 
+use crate::audit::answer;
 use crate::chain::ledger;
 use crate::cosignature;
 use crate::vkey::{KeyName, VerifierKey, VkeyError};
@@ -229,6 +230,13 @@ impl Ed25519Signer {
         let key = ed25519_dalek::SigningKey::from_bytes(seed);
         let public = [ledger::KEY_TYPE, key.verifying_key().as_bytes()].concat();
         Self { vkey: VerifierKey::new(name, ledger::PRIVATE_TYPE, public), key }
+    }
+
+    /// A key for a node's answers to possession audits: see [`crate::audit::answer::AnswerKey`].
+    pub fn for_audit_answers(name: KeyName, seed: &[u8; SEED_LEN]) -> Self {
+        let key = ed25519_dalek::SigningKey::from_bytes(seed);
+        let public = [answer::KEY_TYPE, key.verifying_key().as_bytes()].concat();
+        Self { vkey: VerifierKey::new(name, answer::PRIVATE_TYPE, public), key }
     }
 
     fn new(name: KeyName, signature_type: SignatureType, seed: &[u8; SEED_LEN]) -> Self {

@@ -25,8 +25,10 @@
 //! | [`timestamp`] | RFC 3161 time stamps over checkpoints |
 //! | [`bundle`] | evidence bundles: writing, reading, judging, reporting |
 //! | [`witness`] | C2SP tlog-witness: requests for cosignatures, and the decision on them |
+//! | [`audit`] | possession audits: inventories, challenges, answers, verdicts, reports |
 #![deny(missing_docs)]
 
+pub mod audit;
 pub mod bundle;
 pub mod cbor;
 pub mod chain;

@@ -1,5 +1,9 @@
 //! Other people's implementations must agree with ours: what we write they accept, what we refuse
-//! they refuse. They know Ed25519 notes, checkpoints and the tree; not cosignatures.
+//! they refuse. docs/evidence.md lists who judges what.
+
+mod bags;
+mod cosignatures;
+mod proofs;
 
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use sha2::Sha256;

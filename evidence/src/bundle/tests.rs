@@ -5,4 +5,5 @@ mod damage;
 mod forgery;
 mod golden;
 mod judgement;
+mod lies;
 mod stamps;
