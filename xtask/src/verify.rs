@@ -46,7 +46,12 @@ fn after_build(steps: &mut Steps, extent: Extent) {
     steps.run("tests", || {
         let rounds = if extent == Extent::Full { "50" } else { "3" };
         let mut test = cargo(&["test", "--no-fail-fast"]);
-        succeed(test.args(ALL).env("STELE_BIN", stele()).env("STELE_KILL_ROUNDS", rounds))
+        test.args(ALL).env("STELE_BIN", stele()).env("STELE_KILL_ROUNDS", rounds);
+        if tools::missing_clients().is_none() {
+            // Judges bags as others do.
+            test.env("STELE_PYTHON", tools::python());
+        }
+        succeed(&mut test)
     });
     // They are among the tests, and pass there without their tools; here a machine without them is told so.
     steps.run("anchors on a real Ethereum node", || match tools::missing_chain() {
