@@ -93,6 +93,25 @@ fn after_build(steps: &mut Steps, extent: Extent) {
     });
     steps.run("conditional writes are linearizable", || with_clients("loadtest/acceptance/linearizability.py", &[]));
     steps.run("the audit log, and no secret in any log", || with_clients("loadtest/acceptance/audit.py", &[]));
+    evidence(steps);
+    steps.run("limits of time and of numbers at once", || with_clients("loadtest/acceptance/limits.py", &[]));
+    steps.run("a cluster by hand, as its page says", || with_clients("loadtest/acceptance/cluster_page.py", &[]));
+    steps.run("who must not get in", || with_clients("loadtest/acceptance/refusals.py", &[]));
+    steps.run("a cluster under faults", || match tools::missing_network() {
+        Some(missing) => Ok(Outcome::Lacks(missing)),
+        None => with_clients("loadtest/acceptance/cluster.py", &cluster_rounds(extent)),
+    });
+    // Last of what uses the binary: this build replaces it by one with the switches compiled in.
+    steps.run("sabotage is found", || {
+        // Only the tests of that name: of the other crates' nothing is run, and little is built again.
+        let mut test = cargo(&["test", "--features", "stele-sim/sabotage", "--lib", "--test", "it"]);
+        let found = ["sabotages", "accepting_", "a_follower_never_answers_from_old_rows", "a_wiped_disk_is_refused"];
+        succeed(test.args(ALL).arg("--").args(found))
+    });
+}
+
+/// The log, its bundles, and whoever vouches for them.
+fn evidence(steps: &mut Steps) {
     steps.run("the evidence log, as a stranger reads it", || with_clients("loadtest/acceptance/evidence_log.py", &[]));
     steps.run("evidence that auditors take home", || match tools::missing_network() {
         Some(missing) => Ok(Outcome::Lacks(missing)),
@@ -109,20 +128,6 @@ fn after_build(steps: &mut Steps, extent: Extent) {
     steps.run("witnesses and time stamps", || match tools::missing_network() {
         Some(missing) => Ok(Outcome::Lacks(missing)),
         None => with_clients("loadtest/acceptance/witnesses.py", &[]),
-    });
-    steps.run("limits of time and of numbers at once", || with_clients("loadtest/acceptance/limits.py", &[]));
-    steps.run("a cluster by hand, as its page says", || with_clients("loadtest/acceptance/cluster_page.py", &[]));
-    steps.run("who must not get in", || with_clients("loadtest/acceptance/refusals.py", &[]));
-    steps.run("a cluster under faults", || match tools::missing_network() {
-        Some(missing) => Ok(Outcome::Lacks(missing)),
-        None => with_clients("loadtest/acceptance/cluster.py", &cluster_rounds(extent)),
-    });
-    // Last of what uses the binary: this build replaces it by one with the switches compiled in.
-    steps.run("sabotage is found", || {
-        // Only the tests of that name: of the other crates' nothing is run, and little is built again.
-        let mut test = cargo(&["test", "--features", "stele-sim/sabotage", "--lib", "--test", "it"]);
-        let found = ["sabotages", "accepting_", "a_follower_never_answers_from_old_rows", "a_wiped_disk_is_refused"];
-        succeed(test.args(ALL).arg("--").args(found))
     });
 }
 

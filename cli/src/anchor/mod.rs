@@ -112,7 +112,9 @@ impl AnchorDir {
     async fn own_seeds(&self, file: &str, name: &str, rng: &dyn Rng) -> anyhow::Result<KeyName> {
         match self.read(file).await? {
             Some(found) if found == name => {}
-            Some(found) => bail!("{} has the keys of {found:?}, not of {name:?}; use another directory", self.path.display()),
+            Some(found) => {
+                bail!("{} has the keys of {found:?}, not of {name:?}; use another directory", self.path.display())
+            }
             None => {
                 let [first, second] = [(); 2].map(|()| hex::encode(random_bytes::<SEED_LEN>(rng)));
                 self.write(ED25519, first).await?;

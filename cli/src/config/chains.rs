@@ -101,7 +101,9 @@ pub(super) fn check(chains: &[ChainSettings], authorities: usize) -> Result<(), 
         let name = &chain.name;
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if name.starts_with(TSA_PREFIX) {
-            return Err(format!("anchor.chains name = {name:?}: names with {TSA_PREFIX} are of time-stamping authorities"));
+            return Err(format!(
+                "anchor.chains name = {name:?}: names with {TSA_PREFIX} are of time-stamping authorities"
+            ));
         }
         if name.is_empty() || name.len() > CHAIN_NAME_BYTES_MAX || !name.bytes().all(plain) {
             return Err(format!(
