@@ -210,6 +210,7 @@ impl Anchor {
             sequence: CommandSequence(0),
             lowest_open: CommandSequence(0),
             origin: Origin { principal: String::new(), source: String::new(), node: self.node },
+            salt: None,
             command: Command::Log(command),
         };
         match self.meta.command(envelope, TIMEOUT).await {

@@ -94,7 +94,7 @@ impl Log {
                 self.published = Some(signed);
                 MetaReply::Done
             }
-            LogCommand::SaveChain { .. } | LogCommand::KeepAnchor(_) => {
+            LogCommand::SaveChain { .. } | LogCommand::KeepAnchor(_) | LogCommand::Audit(_) => {
                 return Err(RpcError::new(Code::Malformed, "not here"));
             }
         };

@@ -14,6 +14,14 @@ use crate::cbor::{CborError, Reader, Writer};
 const RECORD_VERSION: u64 = 1;
 /// Digests one record may carry besides root and body hash.
 const DIGESTS_MAX: u64 = 16;
+/// Longest text of an event that is about the cluster itself, bytes.
+pub const DETAIL_BYTES_MAX: usize = 4096;
+/// Most runs of entries that one record names as erased.
+pub const ERASED_RUNS_MAX: usize = 1024;
+/// Stands for a bucket's name in records of events about the cluster itself, with bucket id 0. No bucket can have it.
+pub const CLUSTER: &str = "stele:cluster";
+/// Bucket id of such records. No bucket gets it.
+pub const CLUSTER_ID: BucketId = BucketId(0);
 
 /// What happened. Append-only: a number never changes its meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,13 +39,33 @@ pub enum Event {
     Retention = 5,
     /// A version's legal hold was put on or taken off.
     LegalHold = 6,
+    /// A possession audit was fixed: `digest` commits to its inventories.
+    AuditBegun = 7,
+    /// A possession audit ended: `digest` is that of its report.
+    AuditReport = 8,
+    /// Somebody changed the cluster: `detail` says what.
+    Act = 9,
+    /// Records and salts were erased after the evidence retention period: `erased` says which.
+    Erasure = 10,
 }
+
+/// All events, in the order of their numbers.
+const EVENTS: [Event; 10] = [
+    Event::Put,
+    Event::DeleteMarker,
+    Event::Delete,
+    Event::Overwrite,
+    Event::Retention,
+    Event::LegalHold,
+    Event::AuditBegun,
+    Event::AuditReport,
+    Event::Act,
+    Event::Erasure,
+];
 
 impl Event {
     fn from_number(number: u64) -> Option<Self> {
-        [Self::Put, Self::DeleteMarker, Self::Delete, Self::Overwrite, Self::Retention, Self::LegalHold]
-            .into_iter()
-            .find(|event| *event as u64 == number)
+        EVENTS.into_iter().find(|event| *event as u64 == number)
     }
 
     /// Its name in docs/formats/log-entry.md.
@@ -49,12 +77,16 @@ impl Event {
             Self::Overwrite => "overwrite",
             Self::Retention => "retention",
             Self::LegalHold => "legal-hold",
+            Self::AuditBegun => "audit-begun",
+            Self::AuditReport => "audit-report",
+            Self::Act => "act",
+            Self::Erasure => "erasure",
         }
     }
 
     /// The event with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        (1..=6).filter_map(Self::from_number).find(|event| event.name() == name)
+        EVENTS.into_iter().find(|event| event.name() == name)
     }
 }
 
@@ -118,6 +150,28 @@ pub struct Record {
     pub retention: Option<Retention>,
     /// As `retention`: it is under legal hold.
     pub legal_hold: bool,
+    /// Of an audit: SHA-256 of what was fixed, or of the report.
+    pub digest: Option<[u8; 32]>,
+    /// What was done, in words; empty in events of objects. At most [`DETAIL_BYTES_MAX`] bytes.
+    pub detail: String,
+    /// Entries whose records and salts were erased.
+    pub erased: Vec<Run>,
+}
+
+/// Consecutive entries of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// Index of the first one.
+    pub first: LogIndex,
+    /// How many; at least 1.
+    pub count: u64,
+}
+
+impl Run {
+    /// Whether the entry is one of them.
+    pub fn contains(&self, index: LogIndex) -> bool {
+        index.0.checked_sub(self.first.0).is_some_and(|behind| behind < self.count)
+    }
 }
 
 /// What the log commits to: HMAC-SHA-256 of the record under its salt.
@@ -153,6 +207,9 @@ impl Record {
             !self.digests.is_empty(),
             self.retention.is_some(),
             self.legal_hold,
+            self.digest.is_some(),
+            !self.detail.is_empty(),
+            !self.erased.is_empty(),
         ];
         let mut w = Writer::new();
         w.map(13 + optional.iter().filter(|present| **present).count() as u64);
@@ -191,6 +248,15 @@ impl Record {
         if self.legal_hold {
             field(18, &mut |w| w.bool(true));
         }
+        if let Some(digest) = &self.digest {
+            field(19, &mut |w| w.bytes(digest));
+        }
+        if !self.detail.is_empty() {
+            field(20, &mut |w| w.text(&self.detail));
+        }
+        if !self.erased.is_empty() {
+            field(21, &mut |w| write_runs(w, &self.erased));
+        }
         w.finish()
     }
 
@@ -223,6 +289,9 @@ impl Record {
             digests: fields.optional(16)?.map(read_digests).transpose()?.unwrap_or_default(),
             retention: fields.optional(17)?.map(read_retention).transpose()?,
             legal_hold: fields.optional(18)?.map(read_hold).transpose()?.unwrap_or(false),
+            digest: fields.optional(19)?.map(Reader::fixed).transpose()?,
+            detail: fields.optional(20)?.map(read_detail).transpose()?.unwrap_or_default(),
+            erased: fields.optional(21)?.map(read_runs).transpose()?.unwrap_or_default(),
         };
         fields.end()?;
         Ok(record)
@@ -362,6 +431,40 @@ fn read_retention(r: &mut Reader<'_>) -> Result<Retention, CborError> {
 /// Only `true` is ever written, so that a record has one encoding.
 fn read_hold(r: &mut Reader<'_>) -> Result<bool, CborError> {
     if r.bool()? { Ok(true) } else { Err(CborError::Field(18)) }
+}
+
+/// An empty one is never written.
+fn read_detail(r: &mut Reader<'_>) -> Result<String, CborError> {
+    let text = r.text()?;
+    if (1..=DETAIL_BYTES_MAX).contains(&text.len()) { Ok(text.to_owned()) } else { Err(CborError::Field(20)) }
+}
+
+fn write_runs(w: &mut Writer, runs: &[Run]) {
+    w.array(runs.len() as u64);
+    for run in runs {
+        w.array(2);
+        w.uint(run.first.0);
+        w.uint(run.count);
+    }
+}
+
+/// Runs ascend and don't touch, so that a set of entries has one encoding.
+fn read_runs(r: &mut Reader<'_>) -> Result<Vec<Run>, CborError> {
+    let count = r.array()?;
+    if count == 0 || count > ERASED_RUNS_MAX as u64 {
+        return Err(CborError::Field(21));
+    }
+    let (mut runs, mut free) = (Vec::new(), 0u64);
+    for _ in 0..count {
+        if r.array()? != 2 {
+            return Err(CborError::Field(21));
+        }
+        let (first, count) = (r.uint()?, r.uint()?);
+        let end = first.checked_add(count).filter(|_| count > 0 && first >= free).ok_or(CborError::Field(21))?;
+        free = end.saturating_add(1);
+        runs.push(Run { first: LogIndex(first), count });
+    }
+    Ok(runs)
 }
 
 fn read_digest(r: &mut Reader<'_>) -> Result<Digest, CborError> {

@@ -368,7 +368,14 @@ impl Transport for OfGroup {
 
 fn without_lease(command: Command) -> CommandEnvelope {
     let origin = Origin { principal: "bench".into(), source: "127.0.0.1".into(), node: GATEWAY };
-    CommandEnvelope { lease: None, sequence: CommandSequence(0), lowest_open: CommandSequence(0), origin, command }
+    CommandEnvelope {
+        lease: None,
+        sequence: CommandSequence(0),
+        lowest_open: CommandSequence(0),
+        origin,
+        salt: None,
+        command,
+    }
 }
 
 async fn create_bucket(meta: &MetaClient) -> Result<BucketRow, Failure> {

@@ -48,6 +48,7 @@ impl Bench {
             sequence: CommandSequence(self.sequence),
             lowest_open: CommandSequence(self.sequence.saturating_sub(64)),
             origin: Origin { principal: "bench".into(), source: "127.0.0.1".into(), node: NodeId(1) },
+            salt: None,
             command,
         });
         if self.queue.len() >= BATCH { self.flush() } else { Ok(()) }
@@ -306,6 +307,7 @@ fn main() -> Result<(), Failure> {
         sequence: CommandSequence(0),
         lowest_open: CommandSequence(0),
         origin: Origin::default(),
+        salt: None,
         command: Command::GrantLease { node: NodeId(1), ttl_ms: u64::MAX },
     };
     bench.queue.push(grant);

@@ -10,14 +10,16 @@
 //! | 01 | `04` | [`crate::rows::DataRow`]: commit sequence, counters, right edge of the log |
 //! | 01 | `05` | cluster map |
 //! | 01 | `06` | [`crate::rows::CheckpointRow`]: newest checkpoint of the log, and the note that signs it |
+//! | 01 | `07` | [`crate::rows::AuditsRow`]: when an audit last ran by itself |
 //! | 10 | bucket name | bucket id |
 //! | 11 | bucket id | bucket row |
 //! | 12 | lease | lease row |
 //! | 13 | lease, sequence | remembered reply |
 //! | 14 | token id | join token |
+//! | 15 | node | [`crate::rows::AnswerKeyRow`]: key that it signs answers to possession audits with |
 //! | 20 | bucket, key, !commit sequence | version row, newest first |
 //! | 21 | bucket, key | what a listing shows of the current version; no row for a delete marker |
-//! | 22 | bucket, key | key row: events so far, newest and null version; outlives the versions |
+//! | 22 | bucket, key | key row: events so far, newest and null version; outlives the versions. Bucket 0: subjects of events about the cluster itself |
 //! | 30 | bucket, key, upload | upload row |
 //! | 31 | upload, part number | part |
 //! | 32 | upload | result of a completed upload |
@@ -34,7 +36,7 @@
 //! | 53 | chain name, size | [`crate::rows::AnchorRow`]: a checkpoint that stands on the chain, and the proof |
 
 use stele_types::ids::{
-    BucketId, CommandSequence, CommitSeq, Epoch, LeaseId, LogIndex, OwnerId, PackId, PgId, UploadId,
+    BucketId, CommandSequence, CommitSeq, Epoch, LeaseId, LogIndex, NodeId, OwnerId, PackId, PgId, UploadId,
 };
 
 /// First byte of a key: which table.
@@ -53,6 +55,8 @@ pub enum Tag {
     Reply = 0x13,
     /// Join tokens.
     JoinToken = 0x14,
+    /// Keys of answers to possession audits.
+    AnswerKey = 0x15,
     /// Versions.
     Version = 0x20,
     /// Current versions, for listings.
@@ -105,6 +109,19 @@ pub const MAP: [u8; 2] = [Tag::Single as u8, 5];
 
 /// Newest checkpoint of the log.
 pub const CHECKPOINT: [u8; 2] = [Tag::Single as u8, 6];
+
+/// Audits that run by themselves.
+pub const AUDITS: [u8; 2] = [Tag::Single as u8, 7];
+
+/// Key that a node signs answers to possession audits with.
+pub fn answer_key(node: NodeId) -> Vec<u8> {
+    key(Tag::AnswerKey, &[&node.0.to_be_bytes()])
+}
+
+/// Node in a key of [`answer_key`].
+pub fn answer_key_node(row_key: &[u8]) -> Option<NodeId> {
+    row_key.last_chunk().map(|node| NodeId(u64::from_be_bytes(*node)))
+}
 
 /// Key of a join token.
 pub fn join_token(id: &[u8; 16]) -> Vec<u8> {

@@ -329,7 +329,7 @@ fn own_affairs(from: NodeId, request: &MetaRequest) -> Result<(), RpcError> {
     let about = match request {
         MetaRequest::Heartbeat(beat) => beat.node,
         MetaRequest::Command(envelope) => match envelope.command {
-            Command::RegisterNode { node, .. } => node,
+            Command::RegisterNode { node, .. } | Command::SetAnswerKey { node, .. } => node,
             _ => return Ok(()),
         },
         _ => return Ok(()),

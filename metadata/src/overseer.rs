@@ -111,6 +111,7 @@ async fn carry_out(node: &MetadataNode, action: Action) -> Result<(), stele_rpc:
                 sequence: CommandSequence(0),
                 lowest_open: CommandSequence(0),
                 origin: Origin { principal: "stele".into(), source: String::new(), node: node.id() },
+                salt: None,
                 command,
             };
             node.answer(MetaRequest::Command(Box::new(envelope))).await.map(drop)

@@ -323,6 +323,20 @@ pub struct AnchorRow {
     pub proof: bytes::Bytes,
 }
 
+/// Key that a node signs answers to possession audits with.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AnswerKeyRow {
+    /// Text of a verifier key.
+    pub key: String,
+}
+
+/// Possession audits that run by themselves.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuditsRow {
+    /// Commit time of the last one's beginning.
+    pub last_by_itself: UnixMillis,
+}
+
 impl CheckpointRow {
     /// What the row says.
     pub fn checkpoint(&self) -> Checkpoint {

@@ -160,6 +160,7 @@ pub(crate) fn envelope(lease: Option<LeaseId>, sequence: u64, lowest: u64, comma
         sequence: CommandSequence(sequence),
         lowest_open: CommandSequence(lowest),
         origin: origin(),
+        salt: Some(Salt::from_bytes([u8::try_from(sequence % 251).unwrap_or(0); 32])),
         command,
     }
 }

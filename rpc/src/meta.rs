@@ -9,9 +9,9 @@ mod writes;
 
 pub use changes::{ChangeVersion, Changed, NewRetention, VersionChange};
 pub use log::{
-    ANCHOR_PROOF_BYTES_MAX, CHAIN_NAME_BYTES_MAX, CHAIN_STATE_BYTES_MAX, CHAINS_MAX, ChainRow, Checkpoint,
-    KEY_EVENTS_MAX, KeptAnchor, KeyEvent, LOG_ENTRIES_MAX, LogCommand, LogHead, LogRead, LogRecord, LogReply,
-    NOTE_BYTES_MAX, POLICY_BYTES_MAX, SignedNote, TreeHead,
+    ANCHOR_PROOF_BYTES_MAX, ANSWER_KEY_BYTES_MAX, AuditStep, AuditStepKind, CHAIN_NAME_BYTES_MAX,
+    CHAIN_STATE_BYTES_MAX, CHAINS_MAX, ChainRow, Checkpoint, KEY_EVENTS_MAX, KeptAnchor, KeyEvent, LOG_ENTRIES_MAX,
+    LogCommand, LogHead, LogRead, LogRecord, LogReply, NOTE_BYTES_MAX, POLICY_BYTES_MAX, SignedNote, TreeHead,
 };
 pub use moves::{AppendVersion, Expected, RenameKey, RenameToken};
 pub use nodes::{Heartbeat, Liveness, NewNode, TokenRow};
@@ -21,7 +21,7 @@ pub use writes::{Committed, CompleteUpload, Contents, DeleteItem, Deleted, PutVe
 use serde::{Deserialize, Serialize};
 use stele_types::ids::{
     BucketId, ClusterId, CommandSequence, DriveId, Epoch, LeaseId, MapEpoch, NodeId, OwnerId, PackId, PgId, RangeEpoch,
-    RangeId, UploadId, VersionId,
+    RangeId, Salt, UploadId, VersionId,
 };
 use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
 use stele_types::object::{
@@ -42,6 +42,11 @@ pub struct RangeRef {
     pub range: RangeId,
     /// Epoch of the range row.
     pub epoch: RangeEpoch,
+}
+
+impl RangeRef {
+    /// Where the evidence log keeps the events about the cluster itself: in no bucket.
+    pub const CLUSTER: Self = Self { bucket: BucketId(0), range: RangeId(0), epoch: RangeEpoch(0) };
 }
 
 /// Which version of a key.
@@ -233,6 +238,8 @@ pub enum MetaRequest {
     Peers,
     /// The evidence log.
     Log(LogRead),
+    /// Keys that nodes sign answers to possession audits with.
+    AnswerKeys,
 }
 
 /// A command with what makes a retry harmless.
@@ -246,6 +253,9 @@ pub struct CommandEnvelope {
     pub lowest_open: CommandSequence,
     /// Who asks.
     pub origin: Origin,
+    /// For the record of what is done to the cluster itself: 32 random bytes. Commands on objects bring their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<Salt>,
     /// What to do.
     pub command: Command,
 }
@@ -408,6 +418,13 @@ pub enum Command {
         /// The node to be.
         node: Box<NewNode>,
     },
+    /// A node says which key it signs answers to possession audits with: at each start. The first one stays.
+    SetAnswerKey {
+        /// The node.
+        node: NodeId,
+        /// Text of a verifier key (docs/formats/audit.md); at most [`ANSWER_KEY_BYTES_MAX`] bytes.
+        key: String,
+    },
     /// A node says where it can be reached and which drives it has: at each start, and when that changes.
     /// Drives that the map does not know join it; a drive that another node had moves here.
     RegisterNode {
@@ -533,4 +550,6 @@ pub enum MetaReply {
     Changed(Changed),
     /// To `Log` and to commands of the log.
     Log(LogReply),
+    /// To `AnswerKeys`: by node, as the text of a verifier key (docs/formats/audit.md).
+    AnswerKeys(Vec<(NodeId, String)>),
 }

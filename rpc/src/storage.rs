@@ -1,7 +1,7 @@
 //! Requests to a storage node. Every one names a drive; shard requests name the PG and its epoch.
 
 use serde::{Deserialize, Serialize};
-use stele_types::ids::{DriveId, Epoch, PackId, PgEpoch, PgId};
+use stele_types::ids::{DriveId, Epoch, PackId, PgEpoch, PgId, ShardRoot};
 use stele_types::pack::{Encoding, PackPreimage};
 
 /// Which PG the caller believes a pack belongs to.
@@ -90,6 +90,56 @@ pub enum StorageRequest {
     },
     /// State of every drive of this node.
     Drives,
+    /// How the packs of a PG on a drive are kept, as the headers of their records say; ordered by pack id. One read of
+    /// the drive for each pack.
+    Encodings {
+        /// Drive to ask.
+        drive: DriveId,
+        /// Only this PG.
+        pg: PgId,
+        /// Continue behind this pack.
+        after: Option<PackId>,
+        /// At most this many rows.
+        max: u32,
+    },
+    /// Take a question of a possession audit. A node that answers this and then not [`StorageRequest::Challenge`] was
+    /// there and kept silent.
+    TakeChallenge(ShardChallenge),
+    /// Answer a question of a possession audit: the reply's body is a slice of the group, or empty if this node does
+    /// not have the shard. The whole shard is read.
+    Challenge(ShardChallenge),
+}
+
+/// A question of a possession audit: for one group of 16 KiB of one shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShardChallenge {
+    /// Which audit.
+    pub audit: [u8; 16],
+    /// What its questions were drawn from.
+    pub seed: [u8; 32],
+    /// The drive that should hold the shard.
+    pub drive: DriveId,
+    /// The pack.
+    pub pack: PackId,
+    /// Generation of the encoding.
+    pub generation: u32,
+    /// Which shard.
+    pub shard: u8,
+    /// Its root.
+    pub root: ShardRoot,
+    /// Its bytes.
+    pub len: u32,
+    /// Which group.
+    pub group: u32,
+}
+
+/// How a drive keeps a pack.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EncodingRow {
+    /// The pack.
+    pub pack: PackId,
+    /// Newest encoding held.
+    pub encoding: Encoding,
 }
 
 /// One pack on a drive.
@@ -161,4 +211,13 @@ pub enum StorageReply {
     Packs(Vec<PackId>),
     /// To `Drives`.
     Drives(Vec<DriveStatus>),
+    /// To `Encodings`.
+    Encodings {
+        /// Ordered by pack id. A pack whose record can't be read is left out.
+        rows: Vec<EncodingRow>,
+        /// Continue behind this pack: more follow.
+        next: Option<PackId>,
+    },
+    /// To `Challenge`: a signed answer (docs/formats/audit.md). Its slice is the reply's body.
+    Answer(bytes::Bytes),
 }

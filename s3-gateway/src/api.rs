@@ -47,6 +47,8 @@ pub struct GatewayConfig {
     pub store_timeout: Duration,
     /// Patience with one shard read, reconstruction not included.
     pub read_timeout: Duration,
+    /// Patience with a storage node that looks up how it keeps a few hundred packs.
+    pub audit_timeout: Duration,
     /// A shard read slower than this is hedged, however fast reads usually are.
     pub hedge_floor: Duration,
     /// Longest wait for memory before `SlowDown`.
@@ -77,6 +79,7 @@ impl Default for GatewayConfig {
             command_deadline: Duration::from_secs(15),
             store_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(5),
+            audit_timeout: Duration::from_secs(30),
             hedge_floor: Duration::from_millis(50),
             budget_wait: Duration::from_secs(60),
             body_idle: Duration::from_secs(60),

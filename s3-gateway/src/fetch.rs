@@ -127,14 +127,21 @@ pub(crate) async fn fetch_chunk(gw: &Gateway, rows: &RowBook, entry: &ChunkEntry
     }
     gw.metrics.cache_misses.inc();
     let _timer = gw.metrics.time(Step::G5Fetch);
+    let pieces = fetch_stored(gw, rows, entry).await?;
+    gw.cache.put(entry.id, &pieces);
+    Ok(pieces)
+}
+
+/// One chunk from the drives, whatever the cache has.
+///
+/// # Errors
+/// As [`fetch_chunk`].
+pub(crate) async fn fetch_stored(gw: &Gateway, rows: &RowBook, entry: &ChunkEntry) -> Result<Pieces, FetchError> {
     check_entry(entry)?;
     let mut row = rows.row(gw, entry.pack).await?;
     loop {
         match fetch_by_row(gw, &row, entry).await {
-            Ok(pieces) => {
-                gw.cache.put(entry.id, &pieces);
-                return Ok(pieces);
-            }
+            Ok(pieces) => return Ok(pieces),
             // The pack may have been encoded again, or its PG moved, since the row and the map were read.
             Err(error @ (FetchError::PackGone(_) | FetchError::Failed(GatewayError::DrivesMissing { .. }))) => {
                 let known = gw.placement.epoch();

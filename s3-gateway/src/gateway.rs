@@ -30,6 +30,7 @@ use crate::map::Placement;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::packer::Packer;
+use crate::possession::Audits;
 use crate::store::Coders;
 
 /// Unused pack buffers are kept up to this share of the memory budget, beside it.
@@ -71,6 +72,8 @@ pub struct Gateway {
     pub(crate) latency: Latency,
     /// Slots of evidence exports.
     pub(crate) exports: Arc<Semaphore>,
+    /// Possession audits.
+    pub(crate) audits: Audits,
     pub(crate) metrics: Metrics,
     node: NodeId,
     repairs: Mutex<VecDeque<RepairReport>>,
@@ -114,6 +117,7 @@ impl Gateway {
             pool,
             latency: Latency::new(config.hedge_floor),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+            audits: Audits::default(),
             meta: deps.meta,
             nodes,
             clock: deps.clock,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use stele_rpc::client::MetaClient;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{Command, CommandEnvelope, Lease, MetaReply, Origin};
-use stele_types::ids::{CommandSequence, Epoch, LeaseId, MapEpoch, NodeId};
+use stele_types::ids::{CommandSequence, Epoch, LeaseId, MapEpoch, NodeId, Salt};
 use tokio::time::Instant;
 
 use crate::api::GatewayConfig;
@@ -259,8 +259,18 @@ impl Leases {
             sequence: CommandSequence(0),
             lowest_open: CommandSequence(0),
             origin: Origin { node: self.node, ..Origin::default() },
+            salt: None,
             command,
         }
+    }
+
+    /// Sends a command about the cluster itself, which is idempotent by nature, until it is answered.
+    ///
+    /// # Errors
+    /// What the metadata service answered. `DeadlineExceeded`: the outcome is unknown.
+    pub(crate) async fn of_cluster(&self, origin: Origin, salt: Salt, command: Command) -> Result<MetaReply, RpcError> {
+        let envelope = CommandEnvelope { origin, salt: Some(salt), ..self.own(command) };
+        self.send(envelope, Instant::now() + self.command_deadline).await.0
     }
 
     async fn lease_command(&self, command: Command) -> Result<Lease, RpcError> {
@@ -298,6 +308,7 @@ impl Leases {
                 sequence: CommandSequence(open.sequence),
                 lowest_open: CommandSequence(open.lowest_open),
                 origin: origin.clone(),
+                salt: None,
                 command: command.clone(),
             };
             match self.send(envelope, deadline).await {

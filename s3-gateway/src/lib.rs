@@ -12,6 +12,7 @@
 //! | [`delete`], [`bucket`], [`list`] | the thin operations |
 //! | [`evidence`] | evidence bundles |
 //! | [`multipart`] | uploads of parts |
+//! | [`possession`] | possession audits |
 //! | [`rename`] | another key for an object |
 //! | [`fuzzing`] | entry point of a fuzz target |
 //! | [`http`], [`s3`] | the edge: HTTP server, S3 operations, errors
@@ -34,6 +35,7 @@ pub mod http;
 pub mod list;
 pub mod lock;
 pub mod multipart;
+pub mod possession;
 pub mod put;
 pub mod rename;
 pub mod s3;

@@ -61,6 +61,10 @@ impl MapView {
         Self { map, drives }
     }
 
+    pub(crate) fn map(&self) -> &ClusterMap {
+        &self.map
+    }
+
     /// A row names drives that the map does not have yet.
     fn is_strange(&self, row: &PgRow) -> bool {
         row.slots.iter().any(|slot| self.at(slot.incoming.unwrap_or(slot.drive)).is_none())

@@ -216,6 +216,7 @@ pub(crate) fn own(command: Command) -> CommandEnvelope {
         sequence: CommandSequence(0),
         lowest_open: CommandSequence(0),
         origin: Origin::default(),
+        salt: None,
         command,
     }
 }

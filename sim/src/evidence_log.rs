@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use stele_evidence::record::{Digest, Entry, Event, Record};
+use stele_evidence::record::{CLUSTER_ID, Digest, Entry, Event, Record};
 use stele_evidence::tree::{Edge, leaf_hash};
 use stele_metadata::MetadataNode;
 use stele_metadata::keyspace::{self, Tag};
@@ -152,6 +152,9 @@ impl Replay {
             self.wrong.push(format!("record {index} was committed before the one before it: time went back"));
         }
         self.times.push(record.time);
+        if record.bucket_id == CLUSTER_ID {
+            return;
+        }
         if record.bucket == VAULT {
             return self.take_of_vault(index, &record);
         }
@@ -185,6 +188,9 @@ impl Replay {
             }
             Event::DeleteMarker => self.wrong.push(format!("record {index}: a delete marker without versioning")),
             Event::Retention | Event::LegalHold => self.wrong.push(format!("record {index}: a lock that nobody set")),
+            Event::AuditBegun | Event::AuditReport | Event::Act | Event::Erasure => {
+                self.wrong.push(format!("record {index}: an event about the cluster, of a bucket"));
+            }
         }
         self.by_index.insert(index, (record.event, record.key, record.version));
     }

@@ -32,6 +32,7 @@ fn meta_name(request: &MetaRequest) -> &'static str {
         MetaRequest::Peers => "Peers",
         MetaRequest::JoinTokens => "JoinTokens",
         MetaRequest::Log(_) => "Log",
+        MetaRequest::AnswerKeys => "AnswerKeys",
         MetaRequest::Command(envelope) => command_name(&envelope.command),
     }
 }
@@ -44,6 +45,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::RevokeJoinToken { .. } => "RevokeJoinToken",
         Command::RedeemJoinToken { .. } => "RedeemJoinToken",
         Command::RegisterNode { .. } => "RegisterNode",
+        Command::SetAnswerKey { .. } => "SetAnswerKey",
         Command::SetNodeState { .. } => "SetNodeState",
         Command::PlanPlacement { .. } => "PlanPlacement",
         Command::GrantLease { .. } => "GrantLease",
@@ -68,6 +70,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::Log(LogCommand::PublishNote(_)) => "PublishNote",
         Command::Log(LogCommand::SaveChain { .. }) => "SaveChain",
         Command::Log(LogCommand::KeepAnchor(_)) => "KeepAnchor",
+        Command::Log(LogCommand::Audit(_)) => "Audit",
     }
 }
 
@@ -81,6 +84,9 @@ fn storage_name(request: &StorageRequest) -> &'static str {
         StorageRequest::Pardon { .. } => "Pardon",
         StorageRequest::Delete { .. } => "DeletePacks",
         StorageRequest::Drives => "Drives",
+        StorageRequest::Encodings { .. } => "Encodings",
+        StorageRequest::TakeChallenge(_) => "TakeChallenge",
+        StorageRequest::Challenge(_) => "Challenge",
     }
 }
 

@@ -28,7 +28,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use stele_rpc::error::{Code, RpcError};
-use stele_rpc::storage::{DriveStatus, InventoryRow, StorageReply};
+use stele_rpc::storage::{DriveStatus, EncodingRow, InventoryRow, StorageReply};
 use stele_types::ids::{ClusterId, DriveId, Epoch, PackId, PgId};
 use stele_types::segment::{ShardHeader, payload_crcs};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
@@ -49,6 +49,8 @@ use crate::metrics::Metrics;
 
 /// Unit of the queue's byte budget, so that it fits a semaphore.
 const CHARGE_UNIT: u64 = 1024;
+/// Most rows of one answer about encodings: each takes a read.
+const ENCODINGS_MAX: usize = 256;
 
 /// Why a drive can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -282,6 +284,29 @@ impl Drive {
             stored_bytes: v.stored_bytes,
         });
         Ok((rows.collect(), more))
+    }
+
+    /// How packs of a PG behind `after` are kept, from one header each, and where to go on if more follow. Packs whose
+    /// header can't be read are left out.
+    ///
+    /// # Errors
+    /// `DriveFailed`.
+    pub(crate) async fn encodings(
+        &self,
+        pg: PgId,
+        after: Option<PackId>,
+        max: usize,
+    ) -> Result<(Vec<EncodingRow>, Option<PackId>), RpcError> {
+        let (packs, more) = self.inventory(pg, after, max.clamp(1, ENCODINGS_MAX))?;
+        let mut rows = Vec::with_capacity(packs.len());
+        for InventoryRow { pack, .. } in &packs {
+            match self.ask(|answer| ReadJob::Header(*pack, answer)).await? {
+                Ok(header) => rows.push(EncodingRow { pack: *pack, encoding: header.encoding }),
+                Err(error) if matches!(error.code, Code::NoSuchPack | Code::ShardCorrupt) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((rows, packs.last().filter(|_| more).map(|last| last.pack)))
     }
 
     /// Asks the device whether it is still there, for at most `patience`; health follows.

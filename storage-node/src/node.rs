@@ -2,10 +2,11 @@
 //! the placement group, and answers. A drive that can't be opened is listed with its reason; the
 //! others serve.
 
+mod answers;
 mod checks;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use stele_types::ids::{DriveId, MapEpoch, NodeId};
 use stele_types::map::{ClusterMap, DriveState};
 use tokio::sync::watch;
 
+pub use self::answers::Answers;
 use crate::config::NodeConfig;
 use crate::drive::{Drive, DriveOptions, Range};
 use crate::exec::Executor;
@@ -66,6 +68,8 @@ pub struct StorageNode {
     states: watch::Sender<Vec<DriveHealth>>,
     /// How often a caller named a PG row that this node does not have yet.
     behind: watch::Sender<u64>,
+    /// What possession audits are answered with.
+    answers: OnceLock<Answers>,
 }
 
 impl StorageNode {
@@ -99,6 +103,7 @@ impl StorageNode {
             map: RwLock::new(Arc::new(ClusterMap::default())),
             states: watch::Sender::new(Vec::new()),
             behind: watch::Sender::new(0),
+            answers: OnceLock::new(),
         };
         node.states.send_replace(node.current_states());
         let node = Arc::new(node);
@@ -121,6 +126,11 @@ impl StorageNode {
             }
         }
         *held = Arc::new(map);
+    }
+
+    /// Answers possession audits from now on. Only the first call counts.
+    pub fn answer_audits(&self, answers: Answers) {
+        self.answers.get_or_init(|| answers);
     }
 
     /// Epoch of the map in use.
@@ -197,6 +207,11 @@ impl StorageNode {
         })
     }
 
+    fn answers(&self) -> Result<&Answers, RpcError> {
+        let none = || RpcError::new(Code::Unreachable, format!("node {} is still starting", self.config.node));
+        self.answers.get().ok_or_else(none)
+    }
+
     async fn answer(&self, request: StorageRequest, body: Bytes) -> Result<(StorageReply, Bytes), RpcError> {
         let plain = |reply| Ok((reply, Bytes::new()));
         match request {
@@ -241,6 +256,12 @@ impl StorageNode {
                 plain(StorageReply::Packs(self.find(drive)?.delete(packs).await?))
             }
             StorageRequest::Drives => plain(StorageReply::Drives(self.drives())),
+            StorageRequest::Encodings { drive, pg, after, max } => {
+                let (rows, next) = self.find(drive)?.encodings(pg, after, max as usize).await?;
+                plain(StorageReply::Encodings { rows, next })
+            }
+            StorageRequest::TakeChallenge(_) => self.answers().and_then(|_| plain(StorageReply::Done)),
+            StorageRequest::Challenge(challenge) => self.answers()?.answer(self, challenge).await,
         }
     }
 }

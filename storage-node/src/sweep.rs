@@ -160,6 +160,7 @@ impl SweepWorker {
             sequence: CommandSequence(0),
             lowest_open: CommandSequence(0),
             origin: Origin::default(),
+            salt: None,
             command,
         };
         match self.meta.command(envelope, self.config.timeout).await? {

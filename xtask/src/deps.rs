@@ -14,7 +14,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("rpc", &["types"]),
     ("chunker", &["types"]),
     ("evidence", &["types", "chunker"]),
-    ("storage-node", &["types", "rpc", "chunker"]),
+    ("storage-node", &["types", "rpc", "chunker", "evidence"]),
     ("metadata", &["types", "rpc", "evidence"]),
     ("s3-gateway", &["types", "rpc", "chunker", "evidence"]),
     ("anchor", &["types", "rpc", "evidence"]),

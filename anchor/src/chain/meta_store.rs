@@ -41,6 +41,7 @@ impl MetaStore {
             sequence: CommandSequence(0),
             lowest_open: CommandSequence(0),
             origin: Origin { principal: String::new(), source: String::new(), node: self.node },
+            salt: None,
             command: Command::Log(command),
         };
         self.meta.command(envelope, TIMEOUT).await.map_err(failed)

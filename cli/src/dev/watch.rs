@@ -126,6 +126,7 @@ pub(crate) fn cluster_command(command: Command, node: NodeId) -> CommandEnvelope
         sequence: CommandSequence(0),
         lowest_open: CommandSequence(0),
         origin: Origin { principal: "stele".into(), source: String::new(), node },
+        salt: None,
         command,
     }
 }

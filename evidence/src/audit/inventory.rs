@@ -51,7 +51,7 @@ pub enum Row {
 
 impl Row {
     /// What rows are sorted by; no two rows of an inventory agree in it.
-    fn place(&self) -> (u64, [u8; 32], u64, u8) {
+    pub fn place(&self) -> (u64, [u8; 32], u64, u8) {
         match self {
             Self::Shard { pack, generation, slot, .. } => (SHARD, *pack.as_bytes(), u64::from(*generation), *slot),
             Self::Chunk { object, offset, .. } => (CHUNK, *object.as_bytes(), *offset, 0),
@@ -89,7 +89,8 @@ impl Row {
         start..start.saturating_add(GROUP_BYTES).min(self.len())
     }
 
-    fn fits(&self) -> bool {
+    /// Whether a shard or chunk may have such a length and slot.
+    pub fn fits(&self) -> bool {
         let len = self.len() as usize;
         match self {
             Self::Shard { slot, .. } => (1..=PACK_BYTES_MAX).contains(&len) && usize::from(*slot) < SHARDS_MAX,

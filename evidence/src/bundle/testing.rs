@@ -87,6 +87,9 @@ fn record(key: &str, root: Option<ObjectRoot>, len: u64) -> Record {
         digests: Vec::new(),
         retention: None,
         legal_hold: false,
+        digest: None,
+        detail: String::new(),
+        erased: Vec::new(),
     }
 }
 

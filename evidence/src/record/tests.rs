@@ -31,6 +31,9 @@ pub(crate) fn sample() -> Record {
         ],
         retention: None,
         legal_hold: false,
+        digest: None,
+        detail: String::new(),
+        erased: Vec::new(),
     }
 }
 
@@ -51,11 +54,66 @@ fn golden_record_of_a_locked_version() {
     let held = Record { event: Event::LegalHold, retention: None, ..locked() };
     assert_eq!(hex::encode(&held.encode()[plain.len()..]), "12f5");
     assert_eq!(Record::decode(&held.encode()).unwrap(), held);
-    for (at, value) in [(bytes.len() - 1, 0xf4), (bytes.len() - 11, 3), (bytes.len() - 12, 0x83), (4, 7)] {
+    for (at, value) in [(bytes.len() - 1, 0xf4), (bytes.len() - 11, 3), (bytes.len() - 12, 0x83), (4, 11)] {
         let mut wrong = bytes.clone();
         wrong[at] = value;
         assert!(Record::decode(&wrong).is_err(), "byte {at}");
     }
+}
+
+/// A report's digest, words, and erased entries: fields 19 to 21, behind all others.
+pub(crate) fn of_the_cluster() -> Record {
+    let run = |first, count| Run { first: LogIndex(first), count };
+    Record {
+        event: Event::Erasure,
+        bucket: CLUSTER.into(),
+        bucket_id: CLUSTER_ID,
+        key: "erasure".into(),
+        digest: Some([0x44; 32]),
+        detail: "x".into(),
+        erased: vec![run(3, 2), run(900, 1)],
+        ..sample()
+    }
+}
+
+#[test]
+fn golden_record_of_the_cluster() {
+    let bytes = of_the_cluster().encode();
+    assert_eq!(bytes[..5], [0xb4, 0, 1, 1, 10]);
+    let end = concat!(
+        "135820",
+        "4444444444444444444444444444444444444444444444444444444444444444",
+        "146178",
+        "158282030282190384",
+        "01",
+    );
+    assert!(hex::encode(&bytes).ends_with(end), "{}", hex::encode(&bytes));
+    assert_eq!(Record::decode(&bytes).unwrap(), of_the_cluster());
+    for number in 1..=10 {
+        let event = Event::from_number(number).unwrap();
+        assert_eq!((event as u64, Event::from_name(event.name())), (number, Some(event)));
+    }
+    assert_eq!(Event::from_number(11), None);
+}
+
+#[test]
+fn a_set_of_erased_entries_has_one_encoding() {
+    let with = |runs: &[(u64, u64)]| {
+        let erased = runs.iter().map(|(first, count)| Run { first: LogIndex(*first), count: *count }).collect();
+        Record::decode(&Record { erased, ..of_the_cluster() }.encode())
+    };
+    assert!(with(&[(0, 1), (2, 1)]).is_ok() && with(&[(u64::MAX, 0)]).is_err());
+    // Touching, overlapping, descending, empty, past the end.
+    for runs in [&[(0, 2), (2, 1)][..], &[(0, 3), (2, 1)], &[(5, 1), (1, 1)], &[(0, 0)], &[(u64::MAX, 2)]] {
+        assert_eq!(with(runs), Err(CborError::Field(21)), "{runs:?}");
+    }
+    let long = Record { detail: "x".repeat(DETAIL_BYTES_MAX + 1), ..of_the_cluster() };
+    assert_eq!(Record::decode(&long.encode()), Err(CborError::Field(20)));
+    let runs: Vec<(u64, u64)> = (0..=ERASED_RUNS_MAX as u64).map(|n| (n * 2, 1)).collect();
+    assert!(with(&runs[..ERASED_RUNS_MAX]).is_ok() && with(&runs).is_err());
+    let run = Run { first: LogIndex(5), count: 2 };
+    let inside: Vec<u64> = (0..9).filter(|index| run.contains(LogIndex(*index))).collect();
+    assert_eq!(inside, [5, 6]);
 }
 
 #[test]
@@ -102,7 +160,7 @@ fn entry_is_plain_hmac_sha_256() {
 #[test]
 fn every_cut_and_every_other_encoding_is_refused() {
     let bytes = sample().encode();
-    for bytes in [&bytes, &locked().encode()] {
+    for bytes in [&bytes, &locked().encode(), &of_the_cluster().encode()] {
         for cut in 0..bytes.len() {
             assert!(Record::decode(&bytes[..cut]).is_err(), "cut at {cut}");
         }
@@ -125,7 +183,7 @@ proptest! {
 
     #[test]
     fn whatever_decodes_encodes_to_the_same_bytes(flips in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..4)) {
-        let mut bytes = locked().encode();
+        let mut bytes = if flips.len() % 2 == 0 { locked() } else { of_the_cluster() }.encode();
         for (at, value) in flips {
             let at = at % bytes.len();
             bytes[at] = value;
@@ -148,7 +206,7 @@ fn fields_behind_the_last_are_refused_whatever_their_number() {
     let mut bytes = sample().encode();
     let fields = bytes[0] - 0xa0;
     bytes[0] = 0xa0 + fields + 1;
-    for number in [vec![19], [&[0x1b][..], &u64::MAX.to_be_bytes()].concat()] {
+    for number in [vec![22], [&[0x1b][..], &u64::MAX.to_be_bytes()].concat()] {
         let more = [&bytes[..], &number, &[0]].concat();
         assert!(Record::decode(&more).is_err(), "field {number:x?}");
     }

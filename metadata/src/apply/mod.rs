@@ -16,6 +16,7 @@ pub use batch::{ApplyOptions, Batch, TileRows};
 
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{Command, CommandEnvelope, LogCommand, MetaReply, Origin};
+use stele_types::ids::Salt;
 use stele_types::seam::UnixMillis;
 
 use crate::kv::KvError;
@@ -56,6 +57,21 @@ pub(crate) struct Context<'a> {
     pub(crate) now: UnixMillis,
     /// Who asked.
     pub(crate) origin: &'a Origin,
+    /// For the record of what is done to the cluster itself.
+    pub(crate) salt: Option<Salt>,
+}
+
+impl Context<'_> {
+    /// The salt of an event about the cluster itself.
+    ///
+    /// # Errors
+    /// There is none, so that nothing can be logged and nothing may be done.
+    pub(crate) fn salt(&self) -> Outcome<Salt> {
+        match self.salt {
+            Some(salt) => Ok(salt),
+            None => refuse(Code::Malformed, "what is done to the cluster is logged, and this command has no salt"),
+        }
+    }
 }
 
 impl Batch<'_> {
@@ -84,7 +100,7 @@ impl Batch<'_> {
         if needs_lease(&envelope.command) {
             return refuse(Code::NoLease, "commands on objects need a lease: take one, then repeat");
         }
-        self.dispatch(Context { now, origin: &envelope.origin }, &envelope.command)
+        self.dispatch(Context { now, origin: &envelope.origin, salt: envelope.salt }, &envelope.command)
     }
 
     pub(crate) fn dispatch(&mut self, cx: Context<'_>, command: &Command) -> Outcome<MetaReply> {
@@ -134,6 +150,8 @@ impl Batch<'_> {
             Command::Log(LogCommand::PublishNote(signed)) => self.publish_note(signed),
             Command::Log(LogCommand::SaveChain { chain, expected, state }) => self.save_chain(chain, *expected, state),
             Command::Log(LogCommand::KeepAnchor(anchor)) => self.keep_anchor(anchor),
+            Command::Log(LogCommand::Audit(step)) => self.log_audit(cx, step),
+            Command::SetAnswerKey { node, key } => self.set_answer_key(cx, *node, key),
         }
     }
 }
@@ -146,6 +164,7 @@ fn needs_lease(command: &Command) -> bool {
         | Command::RevokeJoinToken { .. }
         | Command::RedeemJoinToken { .. }
         | Command::RegisterNode { .. }
+        | Command::SetAnswerKey { .. }
         | Command::SetNodeState { .. }
         | Command::PlanPlacement { .. }
         | Command::GrantLease { .. }

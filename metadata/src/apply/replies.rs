@@ -41,7 +41,7 @@ impl Batch<'_> {
         }
         self.forget_replies(lease, row, envelope.lowest_open)?;
         let outcome: Result<MetaReply, RpcError> =
-            match self.dispatch(Context { now, origin: &envelope.origin }, &envelope.command) {
+            match self.dispatch(Context { now, origin: &envelope.origin, salt: envelope.salt }, &envelope.command) {
                 Ok(reply) => Ok(reply),
                 Err(Failure::Refused(error)) => Err(error),
                 Err(broken) => return Err(broken),

@@ -13,6 +13,7 @@ use crate::keyspace::Tag;
 use crate::testing::{LEASE_MS, Machine, create_upload, envelope, guard, range};
 
 mod checkpoint;
+mod cluster_events;
 mod lock;
 mod model;
 mod moves;

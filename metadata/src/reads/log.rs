@@ -49,11 +49,11 @@ fn key_events(
     before: Option<LogIndex>,
     max: u32,
 ) -> ReadResult<LogReply> {
-    let bucket = admit(rows, range)?;
+    let bucket = if range == RangeRef::CLUSTER { range.bucket } else { admit(rows, range)?.id };
     let mut next = match before {
         None => load::<KeyRow>(rows, &keyspace::named(Tag::Key, range.bucket, key))?.and_then(|row| row.last_entry),
         Some(index) => match event_at(rows, index)? {
-            Some((record, _)) if record.bucket_id == bucket.id && record.key == key => record.previous,
+            Some((record, _)) if record.bucket_id == bucket && record.key == key => record.previous,
             _ => return refuse(Code::Malformed, format!("entry {} of the log is no event of this key", index.0)),
         },
     };

@@ -11,13 +11,14 @@ mod uploads;
 use stele_evidence::tree::Edge;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{MetaReply, MetaRequest, MetaStatus, RangeRef, TokenRow};
+use stele_types::ids::NodeId;
 use stele_types::map::ClusterMap;
 use stele_types::object::BucketRow;
 
 use crate::apply::edge_of;
 use crate::keyspace::{self, MAP, Tag};
 use crate::kv::{KvError, KvRead};
-use crate::rows::{DataRow, RootRow, decode, load};
+use crate::rows::{AnswerKeyRow, DataRow, RootRow, decode, load};
 
 /// Rows one call visits at most before it returns a truncated page.
 pub const ROWS_PER_CALL: usize = 10_000;
@@ -76,6 +77,7 @@ pub(crate) fn answer(rows: &dyn KvRead, request: &MetaRequest) -> ReadResult<Met
         }
         MetaRequest::Status => Ok(MetaReply::Status(Box::new(status(rows)?))),
         MetaRequest::Log(asked) => Ok(MetaReply::Log(log::read(rows, asked)?)),
+        MetaRequest::AnswerKeys => Ok(MetaReply::AnswerKeys(answer_keys(rows)?)),
         MetaRequest::JoinTokens => Ok(MetaReply::JoinTokens(join_tokens(rows)?)),
         MetaRequest::Command(_) | MetaRequest::Heartbeat(_) | MetaRequest::Liveness | MetaRequest::Peers => {
             refuse(Code::Malformed, "this is not a read of rows")
@@ -99,6 +101,18 @@ fn join_tokens(rows: &dyn KvRead) -> ReadResult<Vec<TokenRow>> {
     let mut found = Vec::new();
     rows.scan(&from, &to, &mut |key, value| {
         found.push(decode::<TokenRow>(key, value));
+        std::ops::ControlFlow::Continue(())
+    })?;
+    Ok(found.into_iter().collect::<Result<_, _>>()?)
+}
+
+fn answer_keys(rows: &dyn KvRead) -> ReadResult<Vec<(NodeId, String)>> {
+    let (from, to) = keyspace::table(Tag::AnswerKey);
+    let mut found = Vec::new();
+    rows.scan(&from, &to, &mut |key, value| {
+        if let Some(node) = keyspace::answer_key_node(key) {
+            found.push(decode::<AnswerKeyRow>(key, value).map(|row| (node, row.key)));
+        }
         std::ops::ControlFlow::Continue(())
     })?;
     Ok(found.into_iter().collect::<Result<_, _>>()?)

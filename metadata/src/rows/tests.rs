@@ -86,6 +86,7 @@ fn headers_that_leave_fields_out_survive() {
         sequence: CommandSequence(0),
         lowest_open: CommandSequence(0),
         origin: Origin::default(),
+        salt: None,
         command: crate::testing::create_upload(
             crate::testing::guard(BucketId(1), 1),
             "k",

@@ -21,6 +21,8 @@ pub const ANCHOR_PROOF_BYTES_MAX: usize = 256 * 1024;
 pub const CHAIN_NAME_BYTES_MAX: usize = 32;
 /// Most chains of a log.
 pub const CHAINS_MAX: usize = 16;
+/// Longest text of the key that a node signs answers to possession audits with, in bytes.
+pub const ANSWER_KEY_BYTES_MAX: usize = 512;
 /// Most events of a key in one answer.
 pub const KEY_EVENTS_MAX: u32 = 64;
 
@@ -131,7 +133,7 @@ pub enum LogRead {
     },
     /// Events of a key, newest first. Those of versions that are gone are among them.
     KeyEvents {
-        /// Where the key is.
+        /// Where the key is; [`RangeRef::CLUSTER`] for events about the cluster itself.
         range: RangeRef,
         /// The key.
         key: String,
@@ -171,6 +173,8 @@ pub enum LogReply {
     Chain(Option<ChainRow>),
     /// To `Anchors`: at most one for each chain, in the order of their names.
     Anchors(Vec<KeptAnchor>),
+    /// To `Audit`: the entry.
+    Logged(LogIndex),
 }
 
 /// A step of the one that closes sizes of the log. Idempotent by nature.
@@ -199,4 +203,31 @@ pub enum LogCommand {
     },
     /// Keep the proof that a checkpoint stands on a chain. The first proof of a size stays.
     KeepAnchor(KeptAnchor),
+    /// Log a step of a possession audit.
+    Audit(AuditStep),
+}
+
+/// A step of a possession audit, as the log takes it. Repeating the newest step of an audit changes nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuditStep {
+    /// Which audit.
+    pub audit: [u8; 16],
+    /// What is logged.
+    pub kind: AuditStepKind,
+    /// SHA-256 of what was fixed, or of the report.
+    pub digest: [u8; 32],
+}
+
+/// Which step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum AuditStepKind {
+    /// What will be asked about is fixed.
+    Begun {
+        /// Of audits that run by themselves: refused as `Busy` if another one began less than so many milliseconds ago.
+        /// `None`: somebody asked for it.
+        spacing_ms: Option<u64>,
+    },
+    /// It ended with this report. An audit may end again, once a silent node has answered. Refused as malformed for an
+    /// audit that was not begun.
+    Report,
 }

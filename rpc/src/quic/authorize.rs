@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stele_types::role::Role;
 
-use crate::meta::{Command, MetaRequest};
+use crate::meta::{Command, LogCommand, MetaRequest};
 use crate::storage::StorageRequest;
 use crate::transport::Message;
 
@@ -47,8 +47,9 @@ fn commands(role: Role, command: &Command) -> bool {
             | Command::SetNodeState { .. }
             | Command::PlanPlacement { .. }
     );
-    let registers = matches!(command, Command::RegisterNode { .. });
-    let closes = matches!(command, Command::Log(_));
+    let registers = matches!(command, Command::RegisterNode { .. } | Command::SetAnswerKey { .. });
+    let audits = matches!(command, Command::Log(LogCommand::Audit(_)));
+    let closes = matches!(command, Command::Log(_)) && !audits;
     match role {
         Role::Admin => !closes,
         Role::Metadata => true,
@@ -66,14 +67,14 @@ pub fn standard() -> Authorizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meta::{CommandEnvelope, LogCommand, TreeHead};
+    use crate::meta::{AuditStep, AuditStepKind, CommandEnvelope, TreeHead};
     use stele_types::ids::{CommandSequence, DriveId, NodeId};
     use stele_types::map::{DriveState, NodeState};
 
     fn command(command: Command) -> Message {
         let sequence = CommandSequence(0);
-        let envelope =
-            CommandEnvelope { lease: None, sequence, lowest_open: sequence, origin: Default::default(), command };
+        let origin = Default::default();
+        let envelope = CommandEnvelope { lease: None, sequence, lowest_open: sequence, origin, salt: None, command };
         Message::Meta(MetaRequest::Command(Box::new(envelope)))
     }
 
@@ -98,6 +99,10 @@ mod tests {
         let next = TreeHead { size: 1, root: [0; 32] };
         let close = Command::Log(LogCommand::CommitCheckpoint { previous: None, next });
         assert_eq!(allowed(&command(close)), [Metadata, Anchor]);
+        let step = AuditStep { audit: [0; 16], kind: AuditStepKind::Report, digest: [0; 32] };
+        assert_eq!(allowed(&command(Command::Log(LogCommand::Audit(step)))), [Metadata, S3Gateway, Admin]);
+        let key = Command::SetAnswerKey { node: NodeId(1), key: String::new() };
+        assert_eq!(allowed(&command(key)), [Metadata, StorageNode, S3Gateway, Anchor, Admin]);
         assert_eq!(allowed(&Message::Meta(MetaRequest::Liveness)), Role::ALL);
         assert_eq!(allowed(&Message::Renew(bytes::Bytes::new())), [Metadata, StorageNode, S3Gateway, Anchor]);
         assert_eq!(allowed(&Message::Storage(StorageRequest::Drives)), [Metadata, StorageNode, S3Gateway, Admin]);

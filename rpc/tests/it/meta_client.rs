@@ -79,6 +79,7 @@ fn envelope(sequence: u64) -> CommandEnvelope {
         sequence: CommandSequence(sequence),
         lowest_open: CommandSequence(0),
         origin: Origin::default(),
+        salt: None,
         command: Command::AdvanceEpoch,
     }
 }

@@ -147,6 +147,9 @@ mod tests {
             digests: Vec::new(),
             retention: None,
             legal_hold: false,
+            digest: None,
+            detail: String::new(),
+            erased: Vec::new(),
         };
         let bytes = Bytes::from(record.encode());
         Logged { index: LogIndex(index), record, bytes, salt: Some(Salt::from_bytes([1; 32])) }

@@ -87,6 +87,9 @@ impl Batch<'_> {
             digests: digests(logged.row),
             retention: logged.row.lock.retention,
             legal_hold: logged.row.lock.is_held(),
+            digest: None,
+            detail: String::new(),
+            erased: Vec::new(),
         }
         .encode();
         let index = self.append_entry(&record, logged.salt)?;
@@ -106,7 +109,7 @@ impl Batch<'_> {
         range_root(&tiles, 0, size).map_err(|error| corrupt(&keyspace::DATA, error.to_string()))
     }
 
-    fn append_entry(&mut self, record: &[u8], salt: Salt) -> KvResult<LogIndex> {
+    pub(crate) fn append_entry(&mut self, record: &[u8], salt: Salt) -> KvResult<LogIndex> {
         let leaf = leaf_hash(&Entry::new(&salt, record).0);
         let mut full = Vec::new();
         let tail = self.log_tail()?;

@@ -4,6 +4,7 @@ mod append;
 mod chains;
 mod changes;
 mod checkpoint;
+mod cluster_events;
 mod delete;
 mod evidence_log;
 mod lock;
