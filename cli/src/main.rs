@@ -7,6 +7,7 @@
 //! | `stele cluster` | founding a cluster, letting nodes in, its state |
 //! | `stele metadata`, `stele storage-node`, `stele s3-gateway`, `stele anchor` | one process of a cluster |
 //! | `stele evidence` | bundles for auditors |
+//! | `stele audit` | possession audits: whether the nodes still hold what they should |
 //! | `stele witness` | cosigns checkpoints of other people's logs |
 //! | `stele chain` | what an operator does on a chain |
 //! | `stele log` | checking and watching an evidence log |
@@ -15,6 +16,8 @@
 
 mod admin;
 mod anchor;
+mod answer_key;
+mod audit;
 mod chain_command;
 mod cluster;
 mod config;
@@ -24,6 +27,7 @@ mod front;
 mod log;
 mod logging;
 mod real;
+mod s3_client;
 mod s3_tls;
 mod status_command;
 mod web;
@@ -77,6 +81,11 @@ enum Command {
     Evidence {
         #[command(subcommand)]
         command: evidence::EvidenceCommand,
+    },
+    /// Ask the nodes whether they still hold what they should, so that others can check the answers.
+    Audit {
+        #[command(subcommand)]
+        command: audit::AuditCommand,
     },
     /// Cosign checkpoints of logs that others run, if they only ever grow.
     Witness(witness_command::WitnessArgs),
@@ -139,6 +148,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Chain { command } => runtime.block_on(command.run()),
         Command::Log { command } => runtime.block_on(command.run()),
         Command::Evidence { command } => runtime.block_on(command.run()),
+        Command::Audit { command } => runtime.block_on(command.run()),
         Command::Status(args) => runtime.block_on(status_command::run(args)),
         Command::Config { command: ConfigCommand::Show { flags } } => {
             let config = config::load(&flags, std::env::vars_os())?;

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use stele_evidence::bundle::OBJECTS_MAX;
 use stele_evidence::bundle::files::Sink;
 use stele_evidence::bundle::writer::{AnchorEvidence, BundleWriter, Outside, TimestampEvidence, WriteError};
-use stele_evidence::record::Event;
+use stele_evidence::record::{CLUSTER, Event};
 use stele_evidence::tlog_proof::TlogProof;
 use stele_evidence::tree::Hash;
 use stele_rpc::meta::VersionSelector;
@@ -54,9 +54,9 @@ const EVENT_BYTES: usize = 8 * 1024;
 /// What evidence is asked of.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EvidenceOf {
-    /// Name of the bucket.
+    /// Name of the bucket; [`CLUSTER`] for events about the cluster itself.
     pub bucket: String,
-    /// The key.
+    /// The key, or what the events are about.
     pub key: String,
     /// Which version. Without one: the current version or, if there is none, the last that there was.
     pub version: VersionSelector,
@@ -116,7 +116,9 @@ pub async fn export(gw: &Arc<Gateway>, asked: Vec<EvidenceOf>) -> Result<BodyStr
 
 /// E2.
 async fn find(gw: &Arc<Gateway>, head: &Head, one: &EvidenceOf) -> Result<Vec<Found>, GatewayError> {
+    let subject = one.bucket == CLUSTER;
     let target = match one.version {
+        _ if subject => None,
         VersionSelector::Id(id) => Some(id),
         other => match resolve(gw, &one.bucket, &one.key, other).await {
             Ok(resolved) => Some(resolved.version.id),
@@ -128,6 +130,7 @@ async fn find(gw: &Arc<Gateway>, head: &Head, one: &EvidenceOf) -> Result<Vec<Fo
         target,
         null: one.version == VersionSelector::Null,
         all: one.all_versions,
+        subject,
         size: head.tree.size,
         max: OBJECTS_MAX,
     };

@@ -87,6 +87,12 @@ pub(crate) struct Metrics {
     pub(crate) cache_misses: Counter,
     /// Reads that resolved their version again because a pack had gone.
     pub(crate) re_resolved: Counter,
+    /// Possession audits that ran by themselves.
+    pub(crate) audits: Counter,
+    /// Challenges that failed in them.
+    pub(crate) audit_failures: Counter,
+    /// Challenges that nobody answered in them.
+    pub(crate) audit_silences: Counter,
     /// Bytes of the memory budget in use, as of the last request.
     pub(crate) memory_used: Gauge,
     /// Drives avoided at the moment.
@@ -135,6 +141,9 @@ impl Metrics {
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
             re_resolved: Counter::default(),
+            audits: Counter::default(),
+            audit_failures: Counter::default(),
+            audit_silences: Counter::default(),
             memory_used: Gauge::default(),
             drives_avoided: Gauge::default(),
             leases: Counter::default(),
@@ -161,6 +170,9 @@ impl Metrics {
             ("cache_hits", "Chunks served from the cache", &self.cache_hits),
             ("cache_misses", "Chunks fetched from drives", &self.cache_misses),
             ("reads_resolved_again", "Reads whose pack had gone", &self.re_resolved),
+            ("possession_audits", "Possession audits that ran by themselves", &self.audits),
+            ("possession_failures", "Challenges of those audits that failed", &self.audit_failures),
+            ("possession_silences", "Challenges of those audits that nobody answered", &self.audit_silences),
             ("leases_taken", "Leases taken", &self.leases),
         ];
         for (name, help, counter) in counters {

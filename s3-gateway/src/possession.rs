@@ -15,6 +15,7 @@
 mod ask;
 mod expected;
 mod objects;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,7 @@ use stele_rpc::meta::{
 use stele_types::ids::{LogIndex, NodeId, Salt};
 use stele_types::seam::random_bytes;
 
+pub use self::schedule::{Schedule, run_schedule};
 use crate::budget::Charge;
 use crate::error::{GatewayError, unexpected_reply};
 use crate::gateway::Gateway;
@@ -44,6 +46,11 @@ use crate::gateway::Gateway;
 const AUDITS_MAX: usize = 4;
 /// Challenges of one audit: their slices are kept in memory until somebody fetches them. Larger audits are several.
 const CHALLENGES_MAX: u64 = 4096;
+
+/// Names in an archive.
+const REPORT_FILE: &str = "report.audit";
+const CHECKPOINT_FILE: &str = "checkpoint";
+const KEYS_FILE: &str = "audit.vkeys";
 
 /// What an audit is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -103,8 +110,14 @@ pub struct Fixed {
 /// How an audit ended.
 #[derive(Debug)]
 pub struct Ended {
+    /// When, in milliseconds since the Unix epoch.
+    pub time: u64,
     /// Exact bytes of the report.
     pub report: Bytes,
+    /// The signed checkpoint of its seed.
+    pub checkpoint: Bytes,
+    /// Keys that the nodes sign with: one verifier key per line.
+    pub keys: String,
     /// Log index of its digest.
     pub entry: LogIndex,
     /// By number of the challenge: the slices that were answered.
@@ -114,11 +127,46 @@ pub struct Ended {
     _charge: Charge,
 }
 
+impl Ended {
+    /// Report, keys and slices as a tar archive: the file format of an audit that is taken home.
+    ///
+    /// # Errors
+    /// `Internal`: a file has no room in an archive.
+    pub fn archive(&self) -> Result<Vec<u8>, GatewayError> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut add = |name: &str, bytes: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            header.set_mtime(self.time / 1000);
+            builder.append_data(&mut header, name, bytes)
+        };
+        let slices = || self.slices.iter().map(|(at, slice)| (format!("slices/{at:05}"), slice));
+        let failed = |error: std::io::Error| GatewayError::Internal { what: format!("an archive: {error}") };
+        add(REPORT_FILE, &self.report).map_err(failed)?;
+        add(CHECKPOINT_FILE, &self.checkpoint).map_err(failed)?;
+        add(KEYS_FILE, self.keys.as_bytes()).map_err(failed)?;
+        for (name, slice) in slices() {
+            add(&name, slice).map_err(failed)?;
+        }
+        builder.into_inner().map_err(failed)
+    }
+}
+
+/// A signed checkpoint that covers an audit's entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Covering {
+    /// Size and root.
+    pub head: Head,
+    /// The signed note.
+    pub note: Bytes,
+}
+
 /// Where an audit stands.
 #[derive(Clone, Debug)]
 pub enum Standing {
-    /// It waits for its beacon.
-    Fixed,
+    /// It waits for its beacon, which must be drawn once there is a checkpoint.
+    Fixed(Option<Covering>),
     /// So many challenges have a verdict.
     Asking(u64),
     /// It ended.
@@ -236,12 +284,13 @@ pub async fn begin(gw: &Arc<Gateway>, asked: Asked) -> Result<Fixed, GatewayErro
     let entry = log(gw, &begun.origin, AuditStep { audit: id.0, kind, digest: commitment(&heads) }).await?; // A2
     let rows = heads.iter().map(|head| head.size).sum();
     let fixed = Fixed { id, entry, rows, challenges: drawn, next: begun.found.next };
-    let audit = Audit { fixed, standing: Mutex::new(Standing::Fixed), begun: Mutex::new(Some(begun)) };
+    let audit = Audit { fixed, standing: Mutex::new(Standing::Fixed(None)), begun: Mutex::new(Some(begun)) };
     gw.audits.keep(Arc::new(audit))?;
     Ok(fixed)
 }
 
-/// Carries an audit on in the background, with a beacon that was drawn after a checkpoint covered its entry.
+/// Carries an audit on in the background, with a beacon that was drawn after [`standing`] told of a checkpoint. That
+/// is kept, so that nobody can choose another one to the beacon.
 ///
 /// # Errors
 /// `NoSuchEvidence` for an audit that this gateway does not have; `EvidenceNotReady` while no checkpoint covers its
@@ -249,21 +298,27 @@ pub async fn begin(gw: &Arc<Gateway>, asked: Asked) -> Result<Fixed, GatewayErro
 pub async fn go_on(gw: &Arc<Gateway>, id: AuditId, beacon: (String, Vec<u8>)) -> Result<(), GatewayError> {
     let audit = gw.audits.find(id)?;
     let entry = audit.fixed.entry;
-    let head = covering(gw, entry).await?; // A3
-    let taken = audit.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(begun) = taken else {
-        return Err(GatewayError::InvalidRequest { what: "this audit has its beacon already".to_owned() });
+    let covering = match audit.standing() {
+        Standing::Fixed(Some(covering)) => covering,
+        Standing::Fixed(None) => return Err(GatewayError::EvidenceNotReady { entry: entry.0, size: 0 }),
+        _ => return Err(GatewayError::InvalidRequest { what: "this audit has its beacon already".to_owned() }),
     };
     let (beacon_name, beacon) = beacon;
-    let source = SeedSource { entry, head, beacon_name, beacon };
-    if let Err(error) = source.draw(&begun.plan, &begun.heads()) {
-        *audit.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
-        return Err(refused(&error));
-    }
+    let source = SeedSource { entry, head: covering.head, beacon_name, beacon };
+    let begun = {
+        let mut begun = audit.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(begun) = &*begun {
+            source.draw(&begun.plan, &begun.heads()).map_err(|error| refused(&error))?;
+        }
+        begun.take()
+    };
+    let Some(begun) = begun else {
+        return Err(GatewayError::InvalidRequest { what: "this audit has its beacon already".to_owned() });
+    };
     audit.set(Standing::Asking(0));
     let gw = Arc::clone(gw);
     tokio::spawn(async move {
-        let outcome = finish(&gw, &audit, begun, source).await;
+        let outcome = finish(&gw, &audit, begun, (source, covering.note)).await;
         audit.set(match outcome {
             Ok(ended) => Standing::Ended(Arc::new(ended)),
             Err(error) => {
@@ -275,17 +330,30 @@ pub async fn go_on(gw: &Arc<Gateway>, id: AuditId, beacon: (String, Vec<u8>)) ->
     Ok(())
 }
 
-/// Where an audit stands.
+/// Where an audit stands. The first signed checkpoint that is found to cover its entry is the one of its seed. A3.
 ///
 /// # Errors
-/// `NoSuchEvidence` for an audit that this gateway does not have.
-pub fn standing(gw: &Gateway, id: AuditId) -> Result<(Fixed, Standing), GatewayError> {
+/// `NoSuchEvidence` for an audit that this gateway does not have; `Unavailable`.
+pub async fn standing(gw: &Gateway, id: AuditId) -> Result<(Fixed, Standing), GatewayError> {
     let audit = gw.audits.find(id)?;
+    if let Standing::Fixed(None) = audit.standing()
+        && let Some(covering) = covering(gw, audit.fixed.entry).await?
+    {
+        let mut standing = audit.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Standing::Fixed(None) = *standing {
+            *standing = Standing::Fixed(Some(covering));
+        }
+    }
     Ok((audit.fixed, audit.standing()))
 }
 
 /// A4 to A6.
-async fn finish(gw: &Arc<Gateway>, audit: &Audit, begun: Begun, source: SeedSource) -> Result<Ended, GatewayError> {
+async fn finish(
+    gw: &Arc<Gateway>,
+    audit: &Audit,
+    begun: Begun,
+    (source, checkpoint): (SeedSource, Bytes),
+) -> Result<Ended, GatewayError> {
     let heads = begun.heads();
     let seed = source.draw(&begun.plan, &heads).map_err(|error| refused(&error))?; // A4
     let drawn = begun.plan.draw(&seed, &heads).map_err(|error| refused(&error))?;
@@ -300,7 +368,8 @@ async fn finish(gw: &Arc<Gateway>, audit: &Audit, begun: Begun, source: SeedSour
     let bytes = report.encode().map_err(|error| GatewayError::InvalidRequest { what: error.to_string() })?;
     let step = AuditStep { audit: begun.plan.id.0, kind: AuditStepKind::Report, digest: digest(&bytes) };
     let entry = log(gw, &begun.origin, step).await?; // A6
-    Ok(Ended { report: bytes.into(), entry, slices, checked, _charge: charge })
+    let keys = report.inventories.iter().map(|listed| format!("{}\n", listed.key)).collect();
+    Ok(Ended { time: report.time, report: bytes.into(), checkpoint, keys, entry, slices, checked, _charge: charge })
 }
 
 /// Judges a report as an auditor does, before the log takes it.
@@ -321,16 +390,14 @@ async fn log(gw: &Gateway, origin: &Origin, step: AuditStep) -> Result<LogIndex,
 }
 
 /// The newest signed checkpoint, if it covers the entry.
-async fn covering(gw: &Gateway, entry: LogIndex) -> Result<Head, GatewayError> {
+async fn covering(gw: &Gateway, entry: LogIndex) -> Result<Option<Covering>, GatewayError> {
     let reply = gw.read(MetaRequest::Log(LogRead::Head)).await.map_err(|error| GatewayError::from_meta(error, ""))?;
     let MetaReply::Log(LogReply::Head(head)) = reply else { return Err(unexpected_reply("Head")) };
-    let size = head.published.as_ref().map_or(0, |published| published.head.size);
-    match head.published {
-        Some(published) if published.head.size > entry.0 => {
-            Ok(Head { size: published.head.size, root: published.head.root })
-        }
-        _ => Err(GatewayError::EvidenceNotReady { entry: entry.0, size }),
-    }
+    let covers = head.published.filter(|published| published.head.size > entry.0);
+    Ok(covers.map(|published| {
+        let head = Head { size: published.head.size, root: published.head.root };
+        Covering { head, note: published.note }
+    }))
 }
 
 /// Keys that nodes sign answers with.

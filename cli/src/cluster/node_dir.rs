@@ -15,13 +15,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use stele_evidence::keys::Ed25519Signer;
 use stele_rpc::tls::authority::NodeKey;
 use stele_rpc::tls::credentials::Credentials;
 use stele_storage_node::media::file::{DirectIo, FileMedia};
 use stele_storage_node::media::{Media as _, MediaErrorKind};
 use stele_types::ids::{ClusterId, NodeId};
 use stele_types::role::Role;
-use stele_types::seam::UnixMillis;
+use stele_types::seam::{Rng, UnixMillis};
+
+use crate::answer_key;
 
 const NODE_FILE: &str = "node.toml";
 const PAPERS_FILE: &str = "papers.toml";
@@ -178,6 +181,14 @@ impl NodeDir {
         let key = NodeKey::generate()?.key_pem();
         self.write(JOIN_KEY_FILE, key.clone()).await?;
         Ok(key)
+    }
+
+    /// The key that this node signs answers to possession audits with; drawn once.
+    ///
+    /// # Errors
+    /// If it can't be read or written.
+    pub(crate) async fn answer_key(&self, member: &Member, rng: &dyn Rng) -> anyhow::Result<Ed25519Signer> {
+        answer_key::open(&self.media, (member.cluster, member.node), rng).await
     }
 
     /// A small file of the directory.

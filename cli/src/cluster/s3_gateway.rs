@@ -9,6 +9,7 @@ use stele_rpc::client::MetaClient;
 use stele_s3_gateway::api::{Cpu, GatewayDeps};
 use stele_s3_gateway::gateway::Gateway;
 use stele_s3_gateway::http::server::{HttpConfig, serve};
+use stele_s3_gateway::possession::run_schedule;
 use stele_s3_gateway::s3::auth::RootKeys as GatewayKeys;
 use stele_s3_gateway::s3::service;
 use stele_types::map::ClusterMap;
@@ -23,6 +24,7 @@ use super::process::{NoService, Running, start_admin};
 use super::wire::Wire;
 use crate::admin::metrics::Metrics;
 use crate::admin::view::View;
+use crate::answer_key;
 use crate::config::Config;
 use crate::dev::data_dir::configured_keys;
 use crate::dev::listen;
@@ -66,6 +68,9 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     running.background.extend(following);
     running.background.push(tokio::spawn(follower.run()));
     running.background.push(tokio::spawn(pass_maps_on(wire.map.subscribe(), Arc::downgrade(&gateway))));
+    running.background.extend(
+        config.possession.schedule().map(|schedule| tokio::spawn(run_schedule(Arc::downgrade(&gateway), schedule))),
+    );
     let view = View::of_node(&meta, &wire, Some(Arc::clone(&gateway)));
     pages.opened(
         view,
@@ -105,6 +110,8 @@ async fn start(
     let meta = wire.meta(&member);
     let follower = Follower::new(config, (&wire, &meta), dir, &member, clock);
     follower.register(&[]).await?;
+    let signer = dir.answer_key(&member, &**rng).await?;
+    answer_key::tell(&meta, member.node, &signer).await?;
     let mut attempt = 0u32;
     let gateway = loop {
         let deps = GatewayDeps {
@@ -127,6 +134,7 @@ async fn start(
             Err(error) => return Err(error.into()),
         }
     };
+    gateway.answer_audits(signer);
     Ok((member, wire, meta, follower, gateway))
 }
 

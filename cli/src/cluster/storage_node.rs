@@ -4,11 +4,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stele_evidence::keys::Ed25519Signer;
 use stele_rpc::client::MetaClient;
 use stele_storage_node::config::NodeConfig;
 use stele_storage_node::exec::Executor;
 use stele_storage_node::metrics::Metrics as StorageMetrics;
-use stele_storage_node::node::StorageNode;
+use stele_storage_node::node::{Answers, StorageNode};
 use stele_types::map::{ClusterMap, DriveRow, DriveState};
 use stele_types::role::Role;
 use stele_types::seam::{Clock, Rng};
@@ -22,6 +23,7 @@ use super::process::{Running, start_admin};
 use super::wire::Wire;
 use crate::admin::metrics::Metrics;
 use crate::admin::view::View;
+use crate::answer_key;
 use crate::config::Config;
 use crate::dev::signals::StopSignals;
 use crate::dev::store::slowed;
@@ -52,19 +54,21 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     let drives = drive_list::open(&dir, member.cluster, &config.storage.drives, &*rng).await?;
     let metrics = StorageMetrics::default();
     let (rows, node) = open(&config, &member, drives, &metrics).await;
+    let signer = dir.answer_key(&member, &*rng).await?;
     let mut running = Running::new(wire.clone());
     running.server = Some(wire.serve(Arc::clone(&node) as _, None));
     let follower = Follower::new(&config, (&wire, &meta), &dir, &member, &clock);
     let registered = tokio::select! {
         biased;
         signal = signals.wait() => { tracing::info!(signal, "stopping"); None }
-        registered = follower.register(&rows) => Some(registered),
+        registered = register(&follower, &rows, (&meta, &signer)) => Some(registered),
     };
     let serving = match registered {
         Some(registered) => registered.map(|()| true)?,
         None => false,
     };
     if serving {
+        node.answer_audits(Answers::new(signer, Arc::clone(&clock), Executor::Threads));
         running.background.push(tokio::spawn(follower.run()));
         running.background.push(tokio::spawn(take_maps(wire.map.subscribe(), Arc::clone(&node))));
         running.background.push(tokio::spawn(watch(&meta, &member, &node).run()));
@@ -79,6 +83,16 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     running.stop().await;
     node.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says where this node is, what it has, and which key it signs with.
+async fn register(
+    follower: &Follower,
+    rows: &[DriveRow],
+    (meta, signer): (&MetaClient, &Ed25519Signer),
+) -> anyhow::Result<()> {
+    follower.register(rows).await?;
+    answer_key::tell(meta, follower.member.node, signer).await
 }
 
 fn watch(meta: &MetaClient, member: &Member, node: &Arc<StorageNode>) -> DriveWatch {

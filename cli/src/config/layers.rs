@@ -140,7 +140,7 @@ enum Shape {
 }
 
 /// Every variable, and the setting it stands for.
-const VARIABLES: [(&str, &[&str], Shape); 39] = [
+const VARIABLES: [(&str, &[&str], Shape); 42] = [
     ("STELE_DATA", &["data"], Shape::Text),
     ("STELE_DRIVES", &["drives"], Shape::Integer),
     ("STELE_S3_ADDR", &["s3_addr"], Shape::Text),
@@ -168,6 +168,9 @@ const VARIABLES: [(&str, &[&str], Shape); 39] = [
     ("STELE_LOG_FORMAT", &["log", "format"], Shape::Text),
     ("STELE_AUDIT_LOG", &["audit", "log"], Shape::Text),
     ("STELE_AUDIT_STRICT", &["audit", "strict"], Shape::Switch),
+    ("STELE_POSSESSION_INTERVAL", &["possession", "interval"], Shape::Text),
+    ("STELE_POSSESSION_SAMPLE", &["possession", "sample"], Shape::Integer),
+    ("STELE_POSSESSION_BUCKET", &["possession", "bucket"], Shape::Text),
     ("STELE_ANCHOR_ADOPT", &["anchor", "adopt"], Shape::Switch),
     ("STELE_ANCHOR_INTERVAL", &["anchor", "interval"], Shape::Text),
     ("STELE_ANCHOR_POLICY", &["anchor", "policy"], Shape::Text),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use stele_s3_gateway::http::target::Hosts;
+use stele_s3_gateway::possession::Schedule;
 
 pub(crate) use chains::{ChainSettings, Kind as ChainKind, TSA_PREFIX};
 pub(crate) use layers::{Flags, NodeFlags, PortFlags, load, load_node};
@@ -41,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) gc: Gc,
     pub(crate) log: Log,
     pub(crate) audit: Audit,
+    pub(crate) possession: Possession,
     pub(crate) anchor: Anchor,
     pub(crate) limits: Limits,
     pub(crate) bench: Bench,
@@ -152,6 +154,27 @@ pub(crate) struct Audit {
     pub(crate) strict: bool,
 }
 
+/// Possession audits that run by themselves.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Possession {
+    /// From the beginning of one to that of the next; `0s`: none.
+    pub(crate) interval: Span,
+    /// Shards that each storage node is asked for.
+    pub(crate) sample: u32,
+    /// Bucket for the reports.
+    pub(crate) bucket: String,
+}
+
+impl Possession {
+    /// What gateways run, if anything.
+    pub(crate) fn schedule(&self) -> Option<Schedule> {
+        let interval = self.interval.duration();
+        let schedule = || Schedule { interval, sample: u64::from(self.sample), bucket: self.bucket.clone() };
+        (!interval.is_zero()).then(schedule)
+    }
+}
+
 /// Closing and signing the evidence log.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -217,6 +240,7 @@ impl Default for Config {
             gc: Gc::default(),
             log: Log::default(),
             audit: Audit::default(),
+            possession: Possession::default(),
             anchor: Anchor::default(),
             limits: Limits::default(),
             bench: Bench::default(),
@@ -252,6 +276,12 @@ impl Default for Log {
     fn default() -> Self {
         // openraft tells every step of its engine at info, s3s every mistake of a client as an error.
         Self { level: "info,openraft=error,s3s=off".into(), format: LogFormat::Text }
+    }
+}
+
+impl Default for Possession {
+    fn default() -> Self {
+        Self { interval: Span(86_400_000), sample: 32, bucket: "stele-audits".into() }
     }
 }
 
@@ -333,6 +363,16 @@ impl Config {
             if !(1_000..=86_400_000).contains(&value.0) {
                 return Err(format!("{name} = {value}: 1s to 1d are possible"));
             }
+        }
+        let Possession { interval, sample, bucket } = &self.possession;
+        if interval.0 != 0 && !(1_000..=86_400_000 * 366).contains(&interval.0) {
+            return Err(format!("possession.interval = {interval}: 1s to 366d are possible, or 0s for none"));
+        }
+        if !(1..=4096).contains(sample) {
+            return Err(format!("possession.sample = {sample}: 1 to 4096 are possible"));
+        }
+        if !(3..=63).contains(&bucket.len()) {
+            return Err(format!("possession.bucket = {bucket:?} is no name for a bucket"));
         }
         chains::check(&self.anchor.chains, self.anchor.tsa.len())?;
         Hosts::new(&self.s3_domains).map_err(|e| format!("s3_domains: {e}"))?;

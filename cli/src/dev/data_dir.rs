@@ -14,11 +14,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use stele_evidence::keys::Ed25519Signer;
 use stele_storage_node::media::file::{DirectIo, FileMedia};
 use stele_storage_node::media::{Media as _, MediaErrorKind};
-use stele_types::ids::ClusterId;
+use stele_types::ids::{ClusterId, NodeId};
 use stele_types::seam::{Rng, random_bytes};
 
+use crate::answer_key;
 use crate::config::Root;
 
 const CLUSTER_FILE: &str = "cluster.toml";
@@ -99,6 +101,19 @@ impl DataDir {
     /// Where the anchor's keys and memory lie.
     pub(crate) fn anchor(&self) -> PathBuf {
         self.path.join("anchor")
+    }
+
+    /// The key that a node of this directory signs answers to possession audits with; drawn once.
+    ///
+    /// # Errors
+    /// If it can't be read or written.
+    pub(crate) async fn answer_key(
+        &self,
+        cluster: ClusterId,
+        node: NodeId,
+        rng: &dyn Rng,
+    ) -> anyhow::Result<Ed25519Signer> {
+        answer_key::open(&self.media, (cluster, node), rng).await
     }
 
     /// Where drive `number` lies.

@@ -13,10 +13,11 @@ use stele_rpc::memory::MemoryNetwork;
 use stele_rpc::meta::Command;
 use stele_s3_gateway::api::{Cpu, GatewayConfig, GatewayDeps};
 use stele_s3_gateway::gateway::Gateway;
+use stele_s3_gateway::possession::run_schedule;
 use stele_storage_node::config::NodeConfig;
 use stele_storage_node::exec::Executor;
 use stele_storage_node::metrics::Metrics as StorageMetrics;
-use stele_storage_node::node::{DriveSpec, StorageNode};
+use stele_storage_node::node::{Answers, DriveSpec, StorageNode};
 use stele_storage_node::sweep::{SweepConfig, SweepReport, SweepWorker};
 use stele_types::ids::NodeId;
 use stele_types::map::ClusterMap;
@@ -31,6 +32,7 @@ use super::slow_media::SlowMedia;
 use super::watch::{DriveWatch, changes, cluster_command, cluster_map, set_drive_state};
 use crate::anchor::chains::Host;
 use crate::anchor::{self, AnchorDir, stamps};
+use crate::answer_key;
 use crate::config::Config;
 use crate::real;
 
@@ -99,6 +101,16 @@ impl Store {
             cpu: Cpu::Threads(real::processors()),
         };
         let gateway = Gateway::start(gateway_config(config)?, deps).await?;
+        for node in [STORAGE, GATEWAY] {
+            let signer = data.answer_key(cluster.id, node, rng.as_ref()).await?;
+            let meta = MetaClient::new(Arc::new(network.transport(node)), METADATA);
+            answer_key::tell(&meta, node, &signer).await?;
+            if node == STORAGE {
+                storage.answer_audits(Answers::new(signer, Arc::clone(&clock), Executor::Threads));
+            } else {
+                gateway.answer_audits(signer);
+            }
+        }
         let mut store =
             Self { metadata, storage, gateway, meta_client, storage_client, storage_metrics, background: Vec::new() };
         store.start_background(config, Arc::clone(&clock));
@@ -125,6 +137,9 @@ impl Store {
             gateway: Some(Arc::clone(&self.gateway)),
         };
         self.background.push(tokio::spawn(watch.run()));
+        let schedule = config.possession.schedule();
+        self.background
+            .extend(schedule.map(|schedule| tokio::spawn(run_schedule(Arc::downgrade(&self.gateway), schedule))));
         let sweep = SweepConfig { grace: config.gc.grace.duration(), ..SweepConfig::default() };
         let sweeper = SweepWorker::new(self.meta_client.clone(), self.storage_client.clone(), clock, sweep);
         self.background.push(tokio::spawn(sweeper.run(config.gc.interval.duration(), tell_sweep)));

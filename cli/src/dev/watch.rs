@@ -11,8 +11,11 @@ use stele_rpc::meta::{Command, CommandEnvelope, MetaReply, MetaRequest, Origin};
 use stele_rpc::storage::{DriveStatus, StorageReply, StorageRequest};
 use stele_s3_gateway::gateway::Gateway;
 use stele_storage_node::node::{DriveHealth, StorageNode};
-use stele_types::ids::{CommandSequence, DriveId, MapEpoch, NodeId};
+use stele_types::ids::{CommandSequence, DriveId, MapEpoch, NodeId, Salt};
 use stele_types::map::{ClusterMap, DriveState};
+use stele_types::seam::random_bytes;
+
+use crate::real::OsRng;
 
 /// Pause between two looks. A dead drive must be named within 10 s.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -126,7 +129,7 @@ pub(crate) fn cluster_command(command: Command, node: NodeId) -> CommandEnvelope
         sequence: CommandSequence(0),
         lowest_open: CommandSequence(0),
         origin: Origin { principal: "stele".into(), source: String::new(), node },
-        salt: None,
+        salt: Some(Salt::from_bytes(random_bytes(&OsRng))),
         command,
     }
 }

@@ -4,10 +4,10 @@ use anyhow::{Context as _, bail};
 
 /// One object.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Location {
-    pub(super) bucket: String,
-    pub(super) key: String,
-    pub(super) version: Option<String>,
+pub(crate) struct Location {
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    pub(crate) version: Option<String>,
 }
 
 impl std::str::FromStr for Location {

@@ -1,8 +1,8 @@
 //! `stele evidence`: bundles for auditors, over the S3 port of a running store.
 
-mod export;
-mod location;
-mod unpack;
+pub(crate) mod export;
+pub(crate) mod location;
+pub(crate) mod unpack;
 
 use std::process::ExitCode;
 

@@ -11,9 +11,9 @@ use stele_evidence::bundle::names::{TAG_DIGESTS, check_name};
 
 /// What was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Unpacked {
-    pub(super) files: usize,
-    pub(super) bytes: u64,
+pub(crate) struct Unpacked {
+    pub(crate) files: usize,
+    pub(crate) bytes: u64,
 }
 
 /// Where a bundle grows until it is whole.
@@ -29,10 +29,18 @@ fn beside(target: &Path) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// If `target` exists, the archive breaks off or holds what no bundle does, or the disk fails.
 pub(super) fn unpack(archive: impl Read, target: &Path) -> anyhow::Result<Unpacked> {
+    unpack_ending(archive, target, Some(TAG_DIGESTS))
+}
+
+/// As [`unpack`], of an archive whose last file has this name, where that is known.
+///
+/// # Errors
+/// As [`unpack`].
+pub(crate) fn unpack_ending(archive: impl Read, target: &Path, last: Option<&str>) -> anyhow::Result<Unpacked> {
     ensure!(!target.exists(), "{} exists; name a new folder", target.display());
     let partial = beside(target)?;
     make(&partial).with_context(|| format!("making {}; remove it if an earlier export left it", partial.display()))?;
-    let written = write(archive, &partial).and_then(|unpacked| {
+    let written = write(archive, &partial, last).and_then(|unpacked| {
         place(&partial, target).with_context(|| format!("naming {}", target.display()))?;
         Ok(unpacked)
     });
@@ -43,7 +51,7 @@ pub(super) fn unpack(archive: impl Read, target: &Path) -> anyhow::Result<Unpack
     written
 }
 
-fn write(archive: impl Read, folder: &Path) -> anyhow::Result<Unpacked> {
+fn write(archive: impl Read, folder: &Path, end: Option<&str>) -> anyhow::Result<Unpacked> {
     let mut archive = tar::Archive::new(archive);
     let (mut unpacked, mut last) = (Unpacked::default(), String::new());
     for entry in archive.entries().context("reading the archive")? {
@@ -63,8 +71,8 @@ fn write(archive: impl Read, folder: &Path) -> anyhow::Result<Unpacked> {
         unpacked.bytes += copied;
         last = name;
     }
-    if last != TAG_DIGESTS {
-        bail!("the archive breaks off: the last file of a bundle is {TAG_DIGESTS}");
+    if let Some(end) = end.filter(|end| *end != last) {
+        bail!("the archive breaks off: its last file is {end}");
     }
     Ok(unpacked)
 }

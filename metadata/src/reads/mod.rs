@@ -18,7 +18,7 @@ use stele_types::object::BucketRow;
 use crate::apply::edge_of;
 use crate::keyspace::{self, MAP, Tag};
 use crate::kv::{KvError, KvRead};
-use crate::rows::{AnswerKeyRow, DataRow, RootRow, decode, load};
+use crate::rows::{AnswerKeyRow, AuditsRow, DataRow, RootRow, decode, load};
 
 /// Rows one call visits at most before it returns a truncated page.
 pub const ROWS_PER_CALL: usize = 10_000;
@@ -123,6 +123,7 @@ pub(crate) fn status(rows: &dyn KvRead) -> ReadResult<MetaStatus> {
     let root: RootRow = load(rows, &keyspace::ROOT)?.unwrap_or_default();
     let data: DataRow = load(rows, &keyspace::DATA)?.unwrap_or_default();
     let edge: Edge = edge_of(&data)?;
+    let audits: Option<AuditsRow> = load(rows, &keyspace::AUDITS)?;
     let (from, to) = keyspace::table(Tag::Lease);
     let mut leases = 0;
     rows.scan(&from, &to, &mut |_, _| {
@@ -138,6 +139,7 @@ pub(crate) fn status(rows: &dyn KvRead) -> ReadResult<MetaStatus> {
         buckets: root.buckets,
         versions: data.versions,
         logical_bytes: data.logical_bytes,
+        last_audit: audits.map(|row| row.last_by_itself),
         ..MetaStatus::default()
     })
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use stele_types::ids::{Epoch, NodeId};
+use stele_types::seam::UnixMillis;
 
 /// What status shows of the metadata service.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -49,4 +50,7 @@ pub struct MetaStatus {
     /// Entries up to this index are purged: who lacks them needs a snapshot.
     #[serde(default)]
     pub purged: u64,
+    /// Commit time at which the last possession audit that ran by itself began.
+    #[serde(default)]
+    pub last_audit: Option<UnixMillis>,
 }

@@ -6,11 +6,13 @@ use std::convert::Infallible;
 use stele_evidence::fetched::{Answer, FetchedTiles};
 use stele_evidence::note::Note;
 use stele_evidence::proof::{consistency, inclusion};
-use stele_evidence::record::Record;
+use stele_evidence::record::{CLUSTER, Record};
 use stele_evidence::tiles::TileError;
 use stele_evidence::tree::Hash;
 use stele_rpc::client::unexpected;
-use stele_rpc::meta::{KEY_EVENTS_MAX, KeptAnchor, KeyEvent, LogRead, LogReply, MetaReply, MetaRequest, TreeHead};
+use stele_rpc::meta::{
+    KEY_EVENTS_MAX, KeptAnchor, KeyEvent, LogRead, LogReply, MetaReply, MetaRequest, RangeRef, TreeHead,
+};
 use stele_types::ids::LogIndex;
 
 use super::select::Logged;
@@ -56,6 +58,12 @@ pub(super) async fn events(
     key: &str,
     before: Option<LogIndex>,
 ) -> Result<Option<Vec<Logged>>, GatewayError> {
+    if bucket == CLUSTER {
+        let asked = LogRead::KeyEvents { range: RangeRef::CLUSTER, key: key.to_owned(), before, max: KEY_EVENTS_MAX };
+        let LogReply::KeyEvents(events) = ask(gw, asked).await? else { return Err(unexpected_reply("KeyEvents")) };
+        let page: Vec<Logged> = events.into_iter().map(logged).collect::<Result<_, _>>()?;
+        return Ok((!page.is_empty()).then_some(page));
+    }
     let reply = with_bucket(gw, bucket, |row| {
         let (range, key, max) = (range_of(&row), key.to_owned(), KEY_EVENTS_MAX);
         let asked = LogRead::KeyEvents { range, key, before, max };

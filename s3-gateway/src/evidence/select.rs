@@ -42,6 +42,8 @@ pub(super) struct Wanted {
     pub(super) null: bool,
     /// All events of the key.
     pub(super) all: bool,
+    /// These are events about the cluster itself: all of them, or none.
+    pub(super) subject: bool,
     /// Entries that the checkpoint covers.
     pub(super) size: u64,
     /// Most events.
@@ -66,6 +68,9 @@ impl Selection {
     }
 
     fn is_target(&self, record: &Record) -> bool {
+        if self.wanted.subject {
+            return record.key_event == 0;
+        }
         let creation = matches!(record.event, Event::Put | Event::DeleteMarker);
         match self.wanted.target {
             Some(id) => creation && record.version == id,
@@ -80,7 +85,7 @@ impl Selection {
     pub(super) fn push(&mut self, event: Logged) -> Result<ControlFlow<()>, GatewayError> {
         let target = !self.complete && self.is_target(&event.record);
         if event.index.0 >= self.wanted.size {
-            if target {
+            if target || self.wanted.subject {
                 self.early = Some(event.index);
                 return Ok(ControlFlow::Break(()));
             }
@@ -176,7 +181,7 @@ mod tests {
         Ok(selection.finish("k")?.into_iter().map(|found| (found.index.0, found.target)).collect())
     }
 
-    const ALL: Wanted = Wanted { target: None, null: false, all: false, size: 20, max: 9 };
+    const ALL: Wanted = Wanted { target: None, null: false, all: false, subject: false, size: 20, max: 9 };
 
     #[test]
     fn a_version_comes_with_everything_since_its_creation() {
@@ -200,6 +205,23 @@ mod tests {
             let error = select(of(2, size)).unwrap_err();
             assert!(matches!(error, GatewayError::EvidenceNotReady { entry: 5, size: s } if s == size), "{error}");
         }
+    }
+
+    #[test]
+    fn of_a_subject_there_is_everything_or_nothing_yet() {
+        let audit = |size| {
+            let mut selection = Selection::new(Wanted { subject: true, size, ..ALL });
+            for (index, kind, key_event) in [(9, Event::AuditReport, 1), (4, Event::AuditBegun, 0)] {
+                let logged = event(index, kind, 0);
+                let record = Record { key_event, ..logged.record };
+                if selection.push(Logged { record, ..logged })?.is_break() {
+                    break;
+                }
+            }
+            Ok::<usize, GatewayError>(selection.finish("audit/00")?.len())
+        };
+        assert_eq!(audit(10).unwrap(), 2);
+        assert!(matches!(audit(9).unwrap_err(), GatewayError::EvidenceNotReady { entry: 9, size: 9 }));
     }
 
     #[test]

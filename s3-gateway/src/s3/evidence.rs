@@ -12,7 +12,7 @@ use serde::Deserialize;
 use stele_evidence::bundle::OBJECTS_MAX;
 
 use super::objects::version_selector;
-use super::{S3Edge, auth, fail};
+use super::{S3Edge, auth, fail, possession};
 use crate::api::{BodyStream, ByteRange};
 use crate::evidence::{EvidenceOf, export};
 use crate::http::audit::watch::Note;
@@ -45,7 +45,7 @@ fn range(text: &str) -> S3Result<ByteRange> {
 }
 
 /// The value of a parameter; empty without one.
-fn parameter<'u>(uri: &'u Uri, name: &str) -> Option<&'u str> {
+pub(super) fn parameter<'u>(uri: &'u Uri, name: &str) -> Option<&'u str> {
     let pairs = uri.query().unwrap_or_default().split('&');
     pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).find(|(key, _)| *key == name).map(|(_, value)| value)
 }
@@ -144,7 +144,7 @@ impl Asked {
     }
 }
 
-/// `POST /?evidence`, which s3s does not know.
+/// `POST /?evidence` and `/?possession-audit`, which s3s does not know.
 pub(super) struct EvidenceRoute {
     pub(super) edge: S3Edge,
     pub(super) hosts: Arc<Hosts>,
@@ -154,19 +154,25 @@ pub(super) struct EvidenceRoute {
 impl S3Route for EvidenceRoute {
     fn is_match(&self, method: &Method, uri: &Uri, headers: &HeaderMap, _: &mut Extensions) -> bool {
         // As HTTP/2, which names the host in the URI where there is no header.
-        method == Method::POST && is_asked(uri) && self.hosts.level(uri, headers, Version::HTTP_2) == Level::Store
+        let posted = method == Method::POST && is_asked(uri);
+        let audits = [Method::POST, Method::GET].contains(method) && possession::is_asked(uri);
+        (posted || audits) && self.hosts.level(uri, headers, Version::HTTP_2) == Level::Store
     }
 
     async fn check_access(&self, req: &mut S3Request<Body>) -> S3Result<()> {
         let signer = req.credentials.as_ref().map(|signer| signer.access_key.clone());
         if let Some(note) = req.extensions.get::<Note>() {
-            note.own_operation("PostEvidence", signer.clone());
+            let name = if possession::is_asked(&req.uri) { "PossessionAudit" } else { "PostEvidence" };
+            note.own_operation(name, signer.clone());
         }
         auth::admit(signer.as_deref(), &req.headers, &req.uri)?;
         auth::count(signer, &req.extensions)
     }
 
     async fn call(&self, mut req: S3Request<Body>) -> S3Result<S3Response<Body>> {
+        if possession::is_asked(&req.uri) {
+            return possession::call(&self.edge, req).await;
+        }
         let body = std::mem::take(&mut req.input).collect().await;
         let bytes = body.map_err(|error| s3_error!(IncompleteBody, "The document could not be read: {}.", error))?;
         let of = read(&bytes.to_bytes())?;

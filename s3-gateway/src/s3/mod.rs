@@ -9,7 +9,7 @@
 //! | `operations` | which operations exist; everything else is 501 |
 //! | `objects`, `attributes`, `copy`, `part_copy`, `rename`, `multipart`, `buckets`, `listing` | one translation per operation |
 //! | `post` | browser uploads |
-//! | `evidence` | bundles for auditors |
+//! | `evidence`, `possession` | bundles for auditors, possession audits |
 //! | `probes`, `unset` | reads of configuration that a bucket does not have |
 //! | `versioning` | whether a bucket keeps versions |
 //! | `tagging` | tags of objects and buckets |
@@ -36,6 +36,7 @@ mod multipart;
 mod objects;
 mod operations;
 mod part_copy;
+mod possession;
 mod post;
 mod probes;
 mod rename;

@@ -131,6 +131,12 @@ impl Case<'_> {
                 listed.push(("object root (BLAKE3)".to_owned(), root.to_string()));
             }
             listed.extend(digests::listed(record));
+            if let Some(digest) = record.digest {
+                listed.push(("digest that was logged (SHA-256)".to_owned(), hex::encode(digest)));
+            }
+            if !record.detail.is_empty() {
+                listed.push(("what was done".to_owned(), record.detail.clone()));
+            }
             listed.push(("log entry (HMAC-SHA-256)".to_owned(), hex::encode(Entry::new(&object.salt, bytes).0)));
         }
         ObjectFacts {
