@@ -167,7 +167,7 @@ impl Case<'_> {
         let mut look = Look {
             bytes,
             range: range.clone(),
-            digests: whole.then(|| BodyDigests::new(record)),
+            digests: (whole && !self.root_only).then(|| BodyDigests::new(record)),
             at: 0,
             checked: 0,
             wrong: Spans::default(),
@@ -189,10 +189,17 @@ impl Case<'_> {
         if let Some(digests) = look.digests {
             digests.claims(name).into_iter().for_each(|claim| self.push(claim));
         } else if record.body_hash.is_some() || !record.digests.is_empty() {
-            let text = Text::new(
-                "other digests cover all bytes, and a part was looked at",
-                "其他摘要覆盖全部数据，而本次仅核验部分",
-            );
+            let text = if whole {
+                Text::new(
+                    "left out, as asked for; the object root, which was checked, covers every byte",
+                    "依核验人要求未予计算；已核验的对象根覆盖全部字节",
+                )
+            } else {
+                Text::new(
+                    "other digests cover all bytes, and a part was looked at",
+                    "其他摘要覆盖全部数据，而本次仅核验部分",
+                )
+            };
             self.push(Claim::not_checked(Question::Digest, text));
         }
         Ok(())
