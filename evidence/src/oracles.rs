@@ -4,6 +4,7 @@
 mod bags;
 mod cosignatures;
 mod proofs;
+mod vectors;
 
 use std::collections::BTreeSet;
 
