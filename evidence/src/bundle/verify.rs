@@ -152,6 +152,7 @@ pub type Brought<'a> = (&'a str, &'a mut dyn ReadSeek);
 pub fn verify(source: &dyn Source, request: &Request<'_>, mut file: Option<Brought<'_>>) -> Result<Report, Unusable> {
     let bag = check_bag(source)?;
     let mut report = start(&bag, request);
+    report.file = file.as_ref().map(|(name, _)| (*name).to_owned());
     let Some(contents) = &bag.contents else {
         let why = Text::new(
             "the files that describe the bundle were changed, so nothing in it was looked at",
@@ -195,6 +196,7 @@ fn start(bag: &Bag, request: &Request<'_>) -> Report {
         created: text(|contents| &contents.created),
         origin: text(|contents| &contents.origin),
         own_policy: request.policy.is_some(),
+        file: None,
         objects: Vec::new(),
         claims: vec![bag_claim(bag)],
         digests: Vec::new(),
