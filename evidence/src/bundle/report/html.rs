@@ -60,7 +60,12 @@ fn facts(rows: &[(&str, &str, String)]) -> String {
 /// What a digest is of, where its name says more than an algorithm.
 fn of_what(name: &str) -> &'static str {
     // Names of the report, not of the bundle: see `digests` and `facts` of the verifier.
-    let known = [("object root", "对象根 "), ("log entry", "日志条目 "), ("root of the log", "日志根 ")];
+    let known = [
+        ("object root", "对象根 "),
+        ("log entry", "日志条目 "),
+        ("root of the log", "日志根 "),
+        ("hash of block", "区块哈希 "),
+    ];
     known.into_iter().find(|(begin, _)| name.starts_with(begin)).map_or("", |(_, zh)| zh)
 }
 
@@ -250,7 +255,8 @@ impl Report {
 mod tests {
     use super::*;
     use crate::bundle::claims::Text;
-    use crate::bundle::testing::{WHOLE, judge_bytes, whole};
+    use crate::bundle::testing::outside::anchored;
+    use crate::bundle::testing::{WHOLE, judge, judge_bytes, whole};
 
     #[test]
     fn the_first_page_names_what_differs() {
@@ -274,6 +280,16 @@ mod tests {
         let listed = differing(&many);
         assert_eq!(listed.matches("<li>").count(), FIRST_PAGE_MAX + 1);
         assert!(listed.contains("and 12 more") && listed.contains("另有 12 项"), "{listed}");
+    }
+
+    #[test]
+    fn every_digest_that_is_no_mere_algorithm_is_named_in_chinese() {
+        let report = judge(&anchored()).unwrap();
+        let all = report.digests.iter().chain(report.objects.iter().flat_map(|object| &object.digests));
+        let described = all.filter(|(name, _)| name.starts_with(|c: char| c.is_lowercase()));
+        let names: Vec<&str> = described.map(|(name, _)| name.as_str()).collect();
+        assert!(names.len() >= 4, "{names:?}");
+        assert!(names.iter().all(|name| !of_what(name).is_empty()), "{names:?}");
     }
 
     #[test]
