@@ -4,6 +4,9 @@
 mod bags;
 mod cosignatures;
 mod proofs;
+mod vectors;
+
+use std::collections::BTreeSet;
 
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use sha2::Sha256;
@@ -121,7 +124,8 @@ fn checkpoints_are_read_alike() {
     let theirs = they_parse(&text()).unwrap();
     assert_eq!((theirs.origin(), theirs.size(), theirs.hash().0), (ORIGIN, 20_852_163, [0xfb; 32]));
     assert_eq!(theirs.to_bytes(), text().as_bytes());
-    for refused in [
+    let digits_of_another_script = "\u{ff11}";
+    let all = [
         format!("\n1\n{root}\n"),
         format!("o\n+1\n{root}\n"),
         format!("o\n-1\n{root}\n"),
@@ -129,19 +133,32 @@ fn checkpoints_are_read_alike() {
         format!("o\n1 \n{root}\n"),
         format!("o\n 1\n{root}\n"),
         format!("o\n\n{root}\n"),
+        format!("o\n0x1\n{root}\n"),
+        format!("o\n1_000\n{root}\n"),
+        format!("o\n{digits_of_another_script}\n{root}\n"),
         format!("o\n1\r\n{root}\n"),
         format!("o\n1\n{root}\r\n"),
+        format!("o\n1\n{root}"),
+        format!("o\n1\n\n{root}\n"),
+        format!("o\n{root}\n1\n"),
         format!("o\n1\n{}\n", root.trim_end_matches('=')),
         format!("o\n1\n{}\n", root.replace("+/s=", "+/t=")),
+        format!("o\n1\n{}\n", root.replace('+', "-").replace('/', "_")),
+        format!("o\n1\n {root}\n"),
         format!("o\n1\n{root}=\n"),
+        format!("o\n1\n{}\n", hex::encode([0xfb; 32])),
         format!("o\n1\n{}\n", print_base64(&[0; 31])),
         format!("o\n1\n{}\n", print_base64(&[0; 33])),
         "o\n1\n\n".to_owned(),
         "o\n1\n".to_owned(),
+        String::new(),
         format!("o\n{}\n{root}\n", u128::from(u64::MAX) + 1),
-    ] {
-        assert!(they_parse(&refused).is_err(), "they take {refused:?}");
-        assert!(Checkpoint::parse(&refused).is_err(), "we take {refused:?}");
+    ];
+    let refused: BTreeSet<&String> = all.iter().collect();
+    assert!(refused.len() == all.len() && refused.len() >= 20);
+    for refused in refused {
+        assert!(they_parse(refused).is_err(), "they take {refused:?}");
+        assert!(Checkpoint::parse(refused).is_err(), "we take {refused:?}");
     }
 }
 

@@ -25,12 +25,13 @@ const BEGIN: &str = "<!-- begin measured -->";
 const END: &str = "<!-- end measured -->";
 
 /// Example of a crate, what it shows.
-const EXAMPLES: [(&str, &str); 5] = [
+const EXAMPLES: [(&str, &str); 6] = [
     ("bench_stages", "CPU of every stage of the data path"),
     ("bench_group_commit", "Group commit against one sync per write"),
     ("bench_list", "Listing against a bare range scan"),
     ("bench_commit", "Metadata commits with 1, 3 and 5 voters, and an idle node of sixteen groups"),
     ("bench_transport", "QUIC against TCP with TLS, and repair beside foreground"),
+    ("bench_evidence", "Bundles, proofs and their verification"),
 ];
 
 /// A store with some settings, measured with some flags of the load tester.
@@ -66,7 +67,7 @@ const HTTP: [HttpRun; 5] = [
 ];
 
 /// Measures everything: `--date DATE [--seconds N]`, keeps the raw rows and writes the page from them.
-/// `--only PART` measures `crates`, `http`, `cluster`, `requests` or `memory` and prints it; `--render` measures nothing and
+/// `--only PART` measures `crates`, one example of them, `http`, `cluster`, `requests` or `memory` and prints it; `--render` measures nothing and
 /// writes the page from the rows that are kept.
 ///
 /// # Errors
@@ -80,7 +81,7 @@ pub(crate) fn bench(rest: &[&str]) -> Result<()> {
     let wanted = |part: &str| only.is_none_or(|only| only == part);
     let mut measured = Measured::default();
     let mut page = String::new();
-    for (example, title) in EXAMPLES.into_iter().filter(|_| wanted("crates")) {
+    for (example, title) in EXAMPLES.into_iter().filter(|(example, _)| wanted("crates") || wanted(example)) {
         let rows = kept(&format!("{example}.jsonl"))?;
         page.push_str(&format!("\n## {title}\n\n{}", table::render(&rows)));
         measured.crates.extend(rows);
@@ -112,7 +113,7 @@ fn measure(only: Option<&str>, seconds: &str) -> Result<()> {
     let wanted = |part: &str| only.is_none_or(|only| only == part);
     std::fs::create_dir_all(folder()).context("making target/bench")?;
     succeed(cargo(&["build", "--release", "--bins", "--examples"]).args(ALL))?;
-    for (example, _) in EXAMPLES.iter().filter(|_| wanted("crates")) {
+    for (example, _) in EXAMPLES.iter().filter(|(example, _)| wanted("crates") || wanted(example)) {
         measure_example(example)?;
     }
     for run in HTTP.iter().filter(|_| wanted("http")) {

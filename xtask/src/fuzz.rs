@@ -4,12 +4,10 @@
 //! cargo-fuzz asks for a nightly compiler. What it needs of it is one flag that instruments branches;
 //! the stable compiler has it too, behind RUSTC_BOOTSTRAP, which is set here for `fuzz/` alone.
 
-use std::process::Command;
-
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::option;
-use crate::root::{cargo, root};
+use crate::root::{cargo, host, root};
 use crate::steps::{Outcome, Steps, succeed};
 
 const SECONDS: &str = "60";
@@ -55,13 +53,6 @@ fn build() -> Result<Outcome> {
     build.args(["--ignore-rust-version", "--locked", "--target-dir", "target/fuzz", "--target", &host()?]);
     // With --target the flags are for the targets alone, not for build scripts.
     succeed(build.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", FLAGS))
-}
-
-fn host() -> Result<String> {
-    let output = Command::new("rustc").arg("-vV").output().context("rustc -vV")?;
-    let text = String::from_utf8(output.stdout).context("rustc -vV")?;
-    let host = text.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
-    Ok(host.to_owned())
 }
 
 fn run(target: &str, seconds: &str) -> Result<Outcome> {

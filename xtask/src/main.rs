@@ -8,6 +8,7 @@
 //! | `deps` | who may import whom |
 //! | `tidy` | headers, lengths, banned words |
 //! | `tools` | installs the outside programs the tests use, pinned, under `target/tools` |
+//! | `verifier [--try]` | builds `stele-verify` as one static file; tries it where there is nothing else |
 //! | `bench --date DATE [--seconds N]` | measures and writes docs/benchmarks.md |
 //! | `fuzz [--seconds N] [TARGET]` | runs the fuzz targets |
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program talks on its streams")]
@@ -25,6 +26,7 @@ mod root;
 mod steps;
 mod tidy;
 mod tools;
+mod verifier;
 mod verify;
 
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   deps                              who may import whom
   tidy                              headers, lengths, banned words
   tools                             installs the outside programs that tests use
+  verifier [--try]                  builds stele-verify as one static file, tries it by itself
   bench --date DATE [--seconds N]   measures and writes docs/benchmarks.md
   fuzz [--seconds N] [TARGET]       runs the fuzz targets";
 
@@ -61,6 +64,11 @@ fn run(arguments: &[String]) -> Result<()> {
         ["deps"] => steps::no_findings("deps", &deps::findings()?),
         ["tidy"] => steps::no_findings("tidy", &tidy::findings()?),
         ["tools"] => tools::install(),
+        ["verifier"] => verifier::build().map(drop),
+        ["verifier", "--try"] => match verifier::alone()? {
+            steps::Outcome::Passed => Ok(()),
+            steps::Outcome::Lacks(what) => bail!("lacks {what}"),
+        },
         ["bench", rest @ ..] => bench::bench(rest),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         _ => bail!("{USAGE}"),

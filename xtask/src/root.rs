@@ -31,6 +31,17 @@ pub(crate) fn cargo(words: &[&str]) -> Command {
     cargo
 }
 
+/// What the compiler calls this kind of machine.
+///
+/// # Errors
+/// If the compiler can't be asked.
+pub(crate) fn host() -> Result<String> {
+    let output = command("rustc").arg("-vV").output().context("rustc -vV")?;
+    let text = String::from_utf8(output.stdout).context("rustc -vV")?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
+    Ok(host.to_owned())
+}
+
 /// Files that are in git or could be added, as paths from the top.
 ///
 /// # Errors

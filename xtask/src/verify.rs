@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::root::{cargo, root};
 use crate::steps::{Outcome, Steps, no_findings, succeed};
-use crate::{deps, tidy, tools};
+use crate::{deps, tidy, tools, verifier};
 
 /// How much of the costly steps is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,7 @@ fn evidence(steps: &mut Steps) {
         Some(missing) => Ok(Outcome::Lacks(missing)),
         None => with_clients("loadtest/acceptance/evidence_bundles.py", &inputs()),
     });
+    steps.run("the auditor's verifier, alone in a directory", verifier::alone);
     steps.run("a log that is watched", || with_clients("loadtest/acceptance/log_watching.py", &[]));
     steps.run("checkpoints on chains", || match (tools::missing_chain(), tools::missing_network()) {
         (None, None) => {

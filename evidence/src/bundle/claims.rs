@@ -204,7 +204,7 @@ impl Question {
             Self::EventTime => "事件发生在所述时间",
             Self::Root => "对象根由各分块推得",
             Self::Bytes => "数据字节即该对象的字节",
-            Self::Digest => "记录所载摘要与数据相符",
+            Self::Digest => "记录所载校验值与数据相符",
             Self::Later => "检查点之后或证据包末事件之后的事件",
             Self::Possession => "存储方目前仍持有数据",
             Self::BeforeIngest => "数据接收之前的情况",

@@ -46,6 +46,8 @@ pub struct Report {
     pub origin: String,
     /// The policy was the auditor's own.
     pub own_policy: bool,
+    /// What the auditor's file is called, if there was one.
+    pub file: Option<String>,
     /// The objects.
     pub objects: Vec<ObjectFacts>,
     /// The claims: those on the whole bundle first, then by object.

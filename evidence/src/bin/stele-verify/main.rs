@@ -55,6 +55,7 @@ fn judge(arguments: &Arguments) -> Result<(String, bool), String> {
         tsa_roots: tsa_roots.as_deref(),
         object: arguments.object,
         range: arguments.range,
+        root_only: arguments.root_only,
     };
     let brought = file.as_mut().map(|(name, file)| (name.as_str(), file as &mut dyn ReadSeek));
     let directory = Directory::new(&arguments.bundle);

@@ -48,6 +48,20 @@ fn a_good_bundle_under_the_auditors_policy() {
 }
 
 #[test]
+fn further_digests_are_left_out_only_where_the_auditor_says_so() {
+    let request = Request { root_only: true, ..Request::default() };
+    let mut body = WHOLE.concat();
+    for (change, expected) in [(0, GOOD), (1, (Class::Verified, Outcome::Differs))] {
+        body[20] ^= change;
+        let mut brought = Cursor::new(&body);
+        let brought = ("brought.bin", &mut brought as &mut dyn ReadSeek);
+        let report = verify(&whole(false), &request, Some(brought)).unwrap();
+        assert_eq!(classes(&report, Question::Bytes), [expected]);
+        assert_eq!(classes(&report, Question::Digest), [OPEN]);
+    }
+}
+
+#[test]
 fn by_the_bundles_own_policy_time_is_the_operators_word() {
     let report = verify(&deletion(), &Request::default(), None).unwrap();
     assert!(report.consistent());

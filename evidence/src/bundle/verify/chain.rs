@@ -101,7 +101,7 @@ fn judge(links: &[Link]) -> Claim {
                 Question::Chain,
                 Text::new(
                     format!("every event of this key from the first (0) to event {last} is here"),
-                    format!("该键自首个事件（0）至第 {last} 号事件齐全"),
+                    format!("该键自首个事件（第 0 号）至第 {last} 号事件齐全"),
                 ),
             )
         }

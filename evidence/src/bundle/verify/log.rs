@@ -42,12 +42,16 @@ fn key(by: &SignedBy) -> String {
     format!("{}+{} ({algorithm})", by.party.key.name(), by.party.key.id())
 }
 
-fn list(signed: &[SignedBy]) -> String {
-    let shown = signed.iter().map(|by| match by.time {
-        Some(time) => format!("{} at {}", key(by), utc(time)),
-        None => key(by),
-    });
-    shown.collect::<Vec<_>>().join(", ")
+/// Keys and the times that they state.
+fn list(signed: &[SignedBy]) -> Text {
+    let shown = |before: &str, between: &str| {
+        let one = |by: &SignedBy| match by.time {
+            Some(time) => format!("{}{before}{}", key(by), utc(time)),
+            None => key(by),
+        };
+        signed.iter().map(one).collect::<Vec<_>>().join(between)
+    };
+    Text::new(shown(" at ", ", "), shown("，时间 ", "；"))
 }
 
 impl<'a> LogView<'a> {
@@ -66,7 +70,7 @@ impl<'a> LogView<'a> {
                     self.origin
                 )),
                 Err(Refusal::NoQuorum(found)) => {
-                    Err(format!("too few witnesses cosigned; these did: [{}]", list(&found.witnesses)))
+                    Err(format!("too few witnesses cosigned; these did: [{}]", list(&found.witnesses).en))
                 }
                 Err(refusal) => Err(refusal.to_string()),
             },
@@ -101,14 +105,14 @@ impl<'a> LogView<'a> {
             *earliest = [*earliest, witness.time].into_iter().flatten().min();
         }
         let (logs, witnesses) = (list(&found.logs), list(&found.witnesses));
-        let mut en = format!("size {}, signed by {logs}", head.size);
-        let mut zh = format!("日志大小 {}，签名：{logs}", head.size);
+        let mut en = format!("size {}, signed by {}", head.size, logs.en);
+        let mut zh = format!("日志大小 {}，签名：{}", head.size, logs.zh);
         if found.witnesses.is_empty() {
             en.push_str("; no witness cosigned, and the policy asks for none");
             zh.push_str("；无见证方联署，策略亦未要求");
         } else {
-            en.push_str(&format!("; cosigned by {witnesses}"));
-            zh.push_str(&format!("；见证方联署：{witnesses}"));
+            en.push_str(&format!("; cosigned by {}", witnesses.en));
+            zh.push_str(&format!("；见证方联署：{}", witnesses.zh));
         }
         let lines = found.checkpoint.extensions().len();
         if lines > 0 {

@@ -22,6 +22,8 @@ pub(super) struct Case<'a> {
     pub(super) object: &'a BundleObject,
     /// The bytes the auditor asked about.
     pub(super) range: Option<ByteRange>,
+    /// The auditor wants no further digests.
+    pub(super) root_only: bool,
     pub(super) claims: Vec<Claim>,
 }
 

@@ -106,7 +106,7 @@ impl Case<'_> {
             } else {
                 let text = Text::new(
                     "a slice of the bundle does not hold, so FILE can't be compared",
-                    "证据包切片无效，无法与 FILE 比对",
+                    "证据包切片无效，无法与送检文件比对",
                 );
                 self.push(Claim::not_checked(Question::Bytes, text).of(name, SLICES));
             }

@@ -86,7 +86,7 @@ impl Case<'_> {
             Ok(top) => {
                 let text = Text::new(
                     format!("{} bytes in {} chunks lead to the object root of the record", top.bytes, top.chunks),
-                    format!("{} 个分块共 {} 字节，推得记录所载对象根", top.chunks, top.bytes),
+                    format!("由 {} 个分块（共 {} 字节）计算所得的对象根与记录所载一致", top.chunks, top.bytes),
                 );
                 self.push(Claim::agrees(Question::Root, text).of(chunks, TREE));
             }
@@ -116,7 +116,7 @@ impl Case<'_> {
         if !looked {
             let text = Text::new(
                 "no bytes were given, neither as FILE nor in the bundle",
-                "未提供数据：既无 FILE，证据包内亦无",
+                "未提供数据：既无送检文件，证据包内亦无",
             );
             self.push(Claim::not_checked(Question::Bytes, text));
         }
@@ -167,7 +167,7 @@ impl Case<'_> {
         let mut look = Look {
             bytes,
             range: range.clone(),
-            digests: whole.then(|| BodyDigests::new(record)),
+            digests: (whole && !self.root_only).then(|| BodyDigests::new(record)),
             at: 0,
             checked: 0,
             wrong: Spans::default(),
@@ -189,10 +189,17 @@ impl Case<'_> {
         if let Some(digests) = look.digests {
             digests.claims(name).into_iter().for_each(|claim| self.push(claim));
         } else if record.body_hash.is_some() || !record.digests.is_empty() {
-            let text = Text::new(
-                "other digests cover all bytes, and a part was looked at",
-                "其他摘要覆盖全部数据，而本次仅核验部分",
-            );
+            let text = if whole {
+                Text::new(
+                    "left out, as asked for; the object root, which was checked, covers every byte",
+                    "依审核方要求未予计算；已核验的对象根覆盖全部字节",
+                )
+            } else {
+                Text::new(
+                    "other digests cover all bytes, and a part was looked at",
+                    "其他校验值覆盖全部数据，而本次仅核验部分",
+                )
+            };
             self.push(Claim::not_checked(Question::Digest, text));
         }
         Ok(())
@@ -211,7 +218,7 @@ fn fits(walked: &Walked, record: &Record) -> Result<Subtree, Unread> {
         )),
         Walked::To(top) if Some(top.object_root()) != record.root => Err(Text::new(
             format!("the chunks lead to the object root {}, which is not that of the record", top.object_root()),
-            format!("分块推得对象根 {}，与记录不符", top.object_root()),
+            format!("由分块计算所得的对象根为 {}，与记录不符", top.object_root()),
         )),
         Walked::To(top) => Ok(*top),
     }
