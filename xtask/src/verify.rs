@@ -118,6 +118,7 @@ fn evidence(steps: &mut Steps) {
         None => with_clients("loadtest/acceptance/evidence_bundles.py", &inputs()),
     });
     steps.run("the auditor's verifier, alone in a directory", verifier::alone);
+    steps.run("possession audits", || with_clients("loadtest/acceptance/possession.py", &[]));
     steps.run("a log that is watched", || with_clients("loadtest/acceptance/log_watching.py", &[]));
     steps.run("checkpoints on chains", || match (tools::missing_chain(), tools::missing_network()) {
         (None, None) => {

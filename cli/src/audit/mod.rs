@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 pub(crate) enum AuditCommand {
     /// Ask the nodes for bytes that nobody could choose beforehand, and take the signed answers home. Exit code 0: all
     /// were there, 1: some were not, 3: some were not answered.
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Check an audit that was taken home again, offline. Exit codes as `run`.
     Verify(VerifyArgs),
 }
@@ -45,7 +45,7 @@ pub(crate) struct Trust {
 impl AuditCommand {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Run(args) => run::run(args).await,
+            Self::Run(args) => run::run(*args).await,
             Self::Verify(VerifyArgs { folder, trust, json }) => {
                 let judged = tokio::task::spawn_blocking(move || judge::all(&folder, &trust)).await??;
                 Ok(judge::tell(&judged, json))

@@ -236,6 +236,9 @@ pub(crate) fn record(root: ObjectRoot, len: u64) -> Record {
         digests: Vec::new(),
         retention: None,
         legal_hold: false,
+        digest: None,
+        detail: String::new(),
+        erased: Vec::new(),
     }
 }
 

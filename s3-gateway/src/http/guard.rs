@@ -88,7 +88,7 @@ fn owned_keys(method: &Method, level: Level) -> Option<&'static [&'static str]> 
     const OBJECT_PUT: &[&str] =
         &["acl", "legal-hold", "partNumber", "renameObject", "retention", "tagging", "uploadId", "x-id"];
     const OBJECT_DELETE: &[&str] = &["tagging", "uploadId", "versionId", "x-id"];
-    const STORE_POST: &[&str] = &["evidence"];
+    const STORE_POST: &[&str] = &["evidence", "possession-audit"];
     const BUCKET_POST: &[&str] = &["delete", "x-id"];
     const OBJECT_POST: &[&str] = &["restore", "select", "select-type", "uploadId", "uploads", "versionId", "x-id"];
     match (method.as_str(), level == Level::Object) {

@@ -203,3 +203,92 @@ impl Question<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stele_evidence::audit::challenge::{AuditId, Scope};
+    use stele_evidence::keys::Signer;
+    use stele_types::ids::{DriveId, PackId, ShardRoot};
+
+    use super::*;
+    use crate::tests::fake_storage::answer_signer;
+    use crate::tests::{Cluster, cluster_on, small_config, storage_node};
+
+    /// A question for group 2 of a shard on drive 1 of node 1, which holds it.
+    async fn asked() -> (Cluster, Challenge) {
+        let cluster = cluster_on(small_config(), "rs-1-1", 2, 2).await;
+        let bytes = Bytes::from((0..60_000u32).map(|n| n.to_le_bytes()[0]).collect::<Vec<u8>>());
+        let row = Row::Shard {
+            pack: PackId::from_bytes([5; 32]),
+            generation: 0,
+            slot: 1,
+            drive: DriveId::from_bytes([1; 16]),
+            root: ShardRoot::from_bytes(*blake3::hash(&bytes).as_bytes()),
+            len: 60_000,
+        };
+        let challenge =
+            Challenge { audit: AuditId([1; 16]), seed: Seed([2; 32]), node: storage_node(1), row, group: 2 };
+        let found = nothing();
+        let question = Question { gw: &cluster.gw, challenge, key: key(1), found: &found, answer: None };
+        cluster.storage.hold(&question.shard_challenge().unwrap(), bytes);
+        (cluster, challenge)
+    }
+
+    fn key(node: u8) -> AnswerKey {
+        AnswerKey::new(answer_signer(storage_node(node)).vkey().clone()).unwrap()
+    }
+
+    fn nothing() -> Found {
+        Found {
+            holders: Vec::new(),
+            scope: Scope::Sample(1),
+            next: None,
+            objects: Default::default(),
+            _charges: Vec::new(),
+        }
+    }
+
+    async fn ends(cluster: &Cluster, challenge: Challenge, key: AnswerKey) -> (Verdict, u32, u64) {
+        let found = nothing();
+        let mut question = Question { gw: &cluster.gw, challenge, key, found: &found, answer: None };
+        let progress = question.run().await.unwrap();
+        (progress.verdict().unwrap(), progress.asks(), progress.latency_ms())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_has_it_is_asked_once() {
+        let (cluster, challenge) = asked().await;
+        assert_eq!(ends(&cluster, challenge, key(1)).await, (Verdict::Ok, 1, 0));
+        assert_eq!(ends(&cluster, challenge, key(0)).await.0, Verdict::Failed, "another node's key");
+        let other = Challenge { seed: Seed([3; 32]), ..challenge };
+        assert_eq!(ends(&cluster, other, key(1)).await.0, Verdict::Ok);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_there_or_wrong_fails_at_once() {
+        let (cluster, challenge) = asked().await;
+        cluster.storage.make_lie(DriveId::from_bytes([1; 16]));
+        assert_eq!(ends(&cluster, challenge, key(1)).await, (Verdict::Failed, 1, 0));
+        cluster.storage.kill(DriveId::from_bytes([1; 16]));
+        assert_eq!(ends(&cluster, challenge, key(1)).await, (Verdict::Failed, 1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_takes_the_question_and_is_silent_is_asked_the_same_again() {
+        let (cluster, challenge) = asked().await;
+        cluster.storage.keep_silent(storage_node(1));
+        let (verdict, asks, waited) = ends(&cluster, challenge, key(1)).await;
+        assert_eq!((verdict, asks), (Verdict::Contained, DEADLINES.asks));
+        let least = u64::from(DEADLINES.asks) * DEADLINES.answer_ms;
+        assert!((least..least + 10_000).contains(&waited), "{waited} ms");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_is_away_is_not_blamed() {
+        let (cluster, challenge) = asked().await;
+        cluster.storage.hang(storage_node(1));
+        let (verdict, asks, waited) = ends(&cluster, challenge, key(1)).await;
+        assert_eq!((verdict, asks), (Verdict::Offline, DEADLINES.asks));
+        assert!(waited < 20_000, "{waited} ms");
+    }
+}

@@ -11,7 +11,7 @@ use stele_evidence::audit::answer::{Answer, Challenge};
 use stele_evidence::audit::challenge::Scope;
 use stele_evidence::audit::inventory::{Inventory, Row};
 use stele_rpc::meta::{ListQuery, MetaReply, MetaRequest, VersionSelector};
-use stele_types::ids::ObjectRoot;
+use stele_types::ids::{ObjectRoot, PackId};
 use stele_types::manifest::ChunkEntry;
 
 use super::{CHALLENGES_MAX, Found, Holder, refused};
@@ -138,21 +138,36 @@ impl Collected {
         rows.learn(resolved.packs);
         let mut walk = ChunkWalk::new(&attributes.root, manifest, 0..attributes.len)?;
         let mut chunks = Vec::with_capacity(count);
-        while let Some(chunk) = walk.next(gw, &rows).await.map_err(gone)? {
-            chunks.push(chunk);
+        loop {
+            match walk.next(gw, &rows).await {
+                Ok(Some(chunk)) => chunks.push(chunk),
+                Ok(None) => break,
+                Err(error) => return Err(unlisted(gw, (bucket, key), error).await),
+            }
         }
         self.objects.insert(ObjectRoot::from_bytes(*attributes.root.as_bytes()), Arc::new(Object { chunks, rows }));
         Ok(())
     }
 }
 
-fn gone(error: FetchError) -> GatewayError {
+/// Why the chunks of an object can't be listed. Without its manifest nobody knows what to ask for.
+async fn unlisted(gw: &Gateway, (bucket, key): (&str, &str), error: FetchError) -> GatewayError {
     match error {
         FetchError::Failed(error) => error,
-        FetchError::PackGone(pack) => {
-            GatewayError::Unavailable { what: format!("pack {pack} went while its object was looked at; ask again") }
+        FetchError::PackGone(pack) if is_lost(gw, pack).await => {
+            let what = format!(
+                "the manifest of {key:?} in {bucket} can't be read, as no drive has pack {pack}: the object is lost, \
+                 unless drives come back"
+            );
+            GatewayError::NoSuchEvidence { what }
         }
+        FetchError::PackGone(_) => GatewayError::NoSuchVersion,
     }
+}
+
+/// Something still refers to a pack that no drive has. Without a row its object went meanwhile.
+async fn is_lost(gw: &Gateway, pack: PackId) -> bool {
+    RowBook::default().row(gw, pack).await.is_ok()
 }
 
 impl Places {
@@ -197,6 +212,7 @@ impl Places {
                 sliced.unwrap_or(None)
             }
             Err(FetchError::Failed(GatewayError::Corrupt { .. } | GatewayError::DrivesMissing { .. })) => None,
+            Err(FetchError::PackGone(pack)) if is_lost(gw, pack).await => None,
             Err(_) => return Ok(None),
         };
         let answer = Answer::sign(challenge, slice.as_deref(), gw.clock.unix_millis(), gw.answer_key()?);

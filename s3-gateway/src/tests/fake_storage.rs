@@ -6,11 +6,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use stele_evidence::audit::answer::{Answer, Challenge};
+use stele_evidence::audit::challenge::{AuditId, Seed};
+use stele_evidence::audit::inventory::Row;
+use stele_evidence::keys::Ed25519Signer;
+use stele_evidence::vkey::KeyName;
 use stele_rpc::error::{Code, RpcError};
-use stele_rpc::storage::{StorageReply, StorageRequest};
+use stele_rpc::storage::{ShardChallenge, StorageReply, StorageRequest};
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
 use stele_types::ids::{DriveId, NodeId, PackId, PgId};
 use stele_types::map::PgRow;
+
+/// The key that a node signs answers to possession audits with.
+pub(crate) fn answer_signer(node: NodeId) -> Ed25519Signer {
+    let name = KeyName::new(&format!("stele/test/node/{node}")).unwrap();
+    Ed25519Signer::for_audit_answers(name, &[u8::try_from(node.0).unwrap(); 32])
+}
 
 type ShardKey = (DriveId, PackId, u32, u8);
 
@@ -22,6 +33,8 @@ struct State {
     lying: BTreeSet<DriveId>,
     slow: BTreeMap<DriveId, Duration>,
     hung: BTreeSet<NodeId>,
+    /// Nodes that take questions of audits and don't answer them.
+    silent: BTreeSet<NodeId>,
     rows: BTreeMap<PgId, PgRow>,
     /// Shard requests that each node got.
     asked: BTreeMap<NodeId, u64>,
@@ -31,51 +44,56 @@ struct State {
 
 /// All drives of the cluster behind one service, or one per node.
 #[derive(Default, Clone)]
-pub(super) struct FakeStorage {
+pub(crate) struct FakeStorage {
     state: Arc<Mutex<State>>,
 }
 
 /// One node. It does not care which drives are its own.
-pub(super) struct FakeNode {
+pub(crate) struct FakeNode {
     node: NodeId,
     storage: FakeStorage,
 }
 
 impl FakeStorage {
-    pub(super) fn node(&self, node: NodeId) -> Arc<FakeNode> {
+    pub(crate) fn node(&self, node: NodeId) -> Arc<FakeNode> {
         Arc::new(FakeNode { node, storage: self.clone() })
     }
 
     /// The node takes requests and answers none, as a stopped process does. Those under way end only
     /// with their callers.
-    pub(super) fn hang(&self, node: NodeId) {
+    pub(crate) fn hang(&self, node: NodeId) {
         self.state.lock().unwrap().hung.insert(node);
     }
 
-    pub(super) fn resume(&self, node: NodeId) {
+    /// The node takes questions of possession audits and answers none.
+    pub(crate) fn keep_silent(&self, node: NodeId) {
+        self.state.lock().unwrap().silent.insert(node);
+    }
+
+    pub(crate) fn resume(&self, node: NodeId) {
         self.state.lock().unwrap().hung.remove(&node);
     }
 
     /// Shard requests that a node got so far.
-    pub(super) fn asked(&self, node: NodeId) -> u64 {
+    pub(crate) fn asked(&self, node: NodeId) -> u64 {
         self.state.lock().unwrap().asked.get(&node).copied().unwrap_or_default()
     }
 
     /// The nodes learn of a newer row of a PG.
-    pub(super) fn learn(&self, row: PgRow) {
+    pub(crate) fn learn(&self, row: PgRow) {
         self.state.lock().unwrap().rows.insert(row.id, row);
     }
 
     /// Drives that hold a shard of a pack.
-    pub(super) fn holders(&self, pack: PackId) -> BTreeSet<DriveId> {
+    pub(crate) fn holders(&self, pack: PackId) -> BTreeSet<DriveId> {
         self.state.lock().unwrap().shards.keys().filter(|key| key.1 == pack).map(|key| key.0).collect()
     }
 
-    pub(super) fn kill(&self, drive: DriveId) {
+    pub(crate) fn kill(&self, drive: DriveId) {
         self.state.lock().unwrap().dead.insert(drive);
     }
 
-    pub(super) fn revive_all(&self) {
+    pub(crate) fn revive_all(&self) {
         let mut state = self.state.lock().unwrap();
         state.dead.clear();
         state.lying.clear();
@@ -83,33 +101,57 @@ impl FakeStorage {
         state.full.clear();
     }
 
-    pub(super) fn fill(&self, drive: DriveId) {
+    pub(crate) fn fill(&self, drive: DriveId) {
         self.state.lock().unwrap().full.insert(drive);
     }
 
     /// The drive answers reads with wrong bytes and a right CRC.
-    pub(super) fn make_lie(&self, drive: DriveId) {
+    pub(crate) fn make_lie(&self, drive: DriveId) {
         self.state.lock().unwrap().lying.insert(drive);
     }
 
-    pub(super) fn slow_down(&self, drive: DriveId, by: Duration) {
+    pub(crate) fn slow_down(&self, drive: DriveId, by: Duration) {
         self.state.lock().unwrap().slow.insert(drive, by);
     }
 
     /// Shards written and ranges read so far.
-    pub(super) fn counts(&self) -> (u64, u64) {
+    pub(crate) fn counts(&self) -> (u64, u64) {
         let state = self.state.lock().unwrap();
         (state.writes, state.reads)
     }
 
     /// Moves every shard of a pack to generation 7, as a re-encoding with a later clean-up would.
-    pub(super) fn raise_generation(&self, pack: PackId) {
+    pub(crate) fn raise_generation(&self, pack: PackId) {
         let mut state = self.state.lock().unwrap();
         let keys: Vec<ShardKey> = state.shards.keys().filter(|k| k.1 == pack).copied().collect();
         for key in keys {
             let bytes = state.shards.remove(&key).unwrap();
             state.shards.insert((key.0, key.1, 7, key.3), bytes);
         }
+    }
+
+    /// Signs for what is on the drive.
+    fn answer_audit(&self, node: NodeId, asked: &ShardChallenge) -> (Bytes, Bytes) {
+        let state = self.state.lock().unwrap();
+        let ShardChallenge { drive, pack, generation, shard, root, len, .. } = *asked;
+        let row = Row::Shard { pack, generation, slot: shard, drive, root, len };
+        let (audit, seed) = (AuditId(asked.audit), Seed(asked.seed));
+        let challenge = Challenge { audit, seed, node, row, group: asked.group };
+        let held = state.shards.get(&(drive, pack, generation, shard)).filter(|_| !state.dead.contains(&drive));
+        let slice = held.map(|bytes| {
+            let mut slice = challenge.slice_of(bytes).unwrap();
+            let last = slice.len() - 1;
+            slice[last] ^= u8::from(state.lying.contains(&drive));
+            slice
+        });
+        let answer = Answer::sign(&challenge, slice.as_deref(), 1, &answer_signer(node)).unwrap();
+        (answer.encode().into(), slice.unwrap_or_default().into())
+    }
+
+    /// Puts a shard there.
+    pub(crate) fn hold(&self, asked: &ShardChallenge, bytes: Bytes) {
+        let key = (asked.drive, asked.pack, asked.generation, asked.shard);
+        self.state.lock().unwrap().shards.insert(key, bytes);
     }
 
     fn answer(&self, request: StorageRequest, body: Bytes) -> Result<(StorageReply, Bytes), RpcError> {
@@ -154,6 +196,7 @@ impl FakeStorage {
                 Ok((StorageReply::Bytes, range))
             }
             StorageRequest::Drives => Ok((StorageReply::Drives(Vec::new()), Bytes::new())),
+            StorageRequest::TakeChallenge(_) => Ok((StorageReply::Done, Bytes::new())),
             _ => Err(RpcError::new(Code::Malformed, "not faked")),
         }
     }
@@ -187,10 +230,15 @@ impl Service for FakeNode {
             if !matches!(request.message, Message::Storage(StorageRequest::Drives)) {
                 *state.asked.entry(self.node).or_default() += 1;
             }
-            state.hung.contains(&self.node)
+            let asked = matches!(request.message, Message::Storage(StorageRequest::Challenge(_)));
+            state.hung.contains(&self.node) || (asked && state.silent.contains(&self.node))
         };
         if hung {
             std::future::pending::<()>().await;
+        }
+        if let Message::Storage(StorageRequest::Challenge(asked)) = &request.message {
+            let (answer, slice) = self.storage.answer_audit(self.node, asked);
+            return Ok(Response { reply: Reply::Storage(StorageReply::Answer(answer)), body: slice });
         }
         self.storage.serve(from, request).await
     }

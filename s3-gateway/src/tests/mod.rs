@@ -3,7 +3,7 @@
 mod appends;
 mod copies;
 mod fake_meta;
-mod fake_storage;
+pub(crate) mod fake_storage;
 mod faults;
 mod flows;
 mod hung;
@@ -87,7 +87,7 @@ pub(crate) struct Cluster {
     pub(crate) gw: Arc<Gateway>,
     network: Arc<MemoryNetwork>,
     meta: FakeMeta,
-    storage: FakeStorage,
+    pub(crate) storage: FakeStorage,
     drives: Vec<DriveId>,
 }
 
@@ -96,7 +96,7 @@ fn drive(n: u8) -> DriveId {
 }
 
 /// Node `n` of several.
-fn storage_node(n: u8) -> NodeId {
+pub(crate) fn storage_node(n: u8) -> NodeId {
     NodeId(100 + u64::from(n))
 }
 
@@ -126,7 +126,7 @@ fn map_of(scheme: &str, drives: u8, nodes: u8) -> ClusterMap {
     }
 }
 
-fn small_config() -> GatewayConfig {
+pub(crate) fn small_config() -> GatewayConfig {
     GatewayConfig { cache_bytes: 0, store_timeout: Duration::from_secs(1), ..GatewayConfig::default() }
 }
 
@@ -134,7 +134,7 @@ async fn cluster_with(config: GatewayConfig, scheme: &str, drives: u8) -> Cluste
     cluster_on(config, scheme, drives, 0).await
 }
 
-async fn cluster_on(config: GatewayConfig, scheme: &str, drives: u8, nodes: u8) -> Cluster {
+pub(crate) async fn cluster_on(config: GatewayConfig, scheme: &str, drives: u8, nodes: u8) -> Cluster {
     let network = Arc::new(MemoryNetwork::default());
     let meta = FakeMeta::new(map_of(scheme, drives, nodes));
     let storage = FakeStorage::default();
