@@ -11,8 +11,11 @@ use stele_rpc::meta::{Command, CommandEnvelope, MetaReply, MetaRequest, Origin};
 use stele_rpc::storage::{DriveStatus, StorageReply, StorageRequest};
 use stele_s3_gateway::gateway::Gateway;
 use stele_storage_node::node::{DriveHealth, StorageNode};
-use stele_types::ids::{CommandSequence, DriveId, MapEpoch, NodeId};
+use stele_types::ids::{CommandSequence, DriveId, MapEpoch, NodeId, Salt};
 use stele_types::map::{ClusterMap, DriveState};
+use stele_types::seam::random_bytes;
+
+use crate::real::OsRng;
 
 /// Pause between two looks. A dead drive must be named within 10 s.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -119,14 +122,14 @@ pub(crate) async fn set_drive_state(meta: &MetaClient, node: NodeId, change: Cha
     meta.command(cluster_command(command, node), TIMEOUT).await.map(drop)
 }
 
-/// A command of the cluster itself: idempotent, so it needs no lease.
+/// A command of the cluster itself: idempotent, so it needs no lease. It is logged with a salt of its own.
 pub(crate) fn cluster_command(command: Command, node: NodeId) -> CommandEnvelope {
     CommandEnvelope {
         lease: None,
         sequence: CommandSequence(0),
         lowest_open: CommandSequence(0),
         origin: Origin { principal: "stele".into(), source: String::new(), node },
-        salt: None,
+        salt: Some(Salt::from_bytes(random_bytes(&OsRng))),
         command,
     }
 }
