@@ -1,6 +1,7 @@
 //! Carries the steps out: asks where the log stands, decides, and does one step at a time.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +20,8 @@ use stele_rpc::meta::{
     Command, CommandEnvelope, LogCommand, LogHead, LogRead, LogReply, MetaReply, MetaRequest, Origin, SignedNote,
     TreeHead,
 };
-use stele_types::ids::{CommandSequence, NodeId};
+use stele_types::ids::{CommandSequence, NodeId, Salt};
+use stele_types::seam::{Rng, random_bytes};
 
 use crate::cosign::{ConcludeError, Cosigning, CosigningError, MissingWitnesses, Proves, Unwitnessed};
 use crate::memory::{MemoryError, Remembers};
@@ -87,10 +89,20 @@ pub enum Done {
     Overtaken,
 }
 
+/// Where an anchor sits in its cluster.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// The metadata service.
+    pub meta: MetaClient,
+    /// The anchor's node.
+    pub node: NodeId,
+    /// Salts of what the log says of the anchor.
+    pub rng: Arc<dyn Rng>,
+}
+
 /// Closes sizes of one log and signs them.
 pub struct Anchor {
-    meta: MetaClient,
-    node: NodeId,
+    seat: Seat,
     origin: KeyName,
     signers: Vec<Box<dyn Signer + Send + Sync>>,
     memory: Box<dyn Remembers>,
@@ -107,14 +119,13 @@ impl fmt::Debug for Anchor {
 impl Anchor {
     /// An anchor of the log `origin`, whose keys have the same name. `adopt`: see [`next_step`].
     pub fn new(
-        meta: MetaClient,
-        node: NodeId,
+        seat: Seat,
         signers: (KeyName, Vec<Box<dyn Signer + Send + Sync>>),
         memory: Box<dyn Remembers>,
         adopt: bool,
     ) -> Self {
         let (origin, signers) = signers;
-        Self { meta, node, origin, signers, memory, adopt, cosigning: None }
+        Self { seat, origin, signers, memory, adopt, cosigning: None }
     }
 
     /// Publishes only what satisfies the operator's policy: `witness`, `group` and `quorum` lines (C2SP tlog-policy).
@@ -155,7 +166,7 @@ impl Anchor {
             }
             Step::Sign { from, head } => {
                 if let Some(from) = from {
-                    extends(&self.meta, from, head, TIMEOUT).await?;
+                    extends(&self.seat.meta, from, head, TIMEOUT).await?;
                 }
                 self.memory.remember(head).await?;
                 self.publish(&log, head).await
@@ -165,7 +176,7 @@ impl Anchor {
     }
 
     async fn log(&self) -> Result<LogHead, RpcError> {
-        match self.meta.call(MetaRequest::Log(LogRead::Head), TIMEOUT).await? {
+        match self.seat.meta.call(MetaRequest::Log(LogRead::Head), TIMEOUT).await? {
             MetaReply::Log(LogReply::Head(head)) => Ok(*head),
             _ => Err(unexpected("not where the log stands")),
         }
@@ -188,7 +199,7 @@ impl Anchor {
         let note = Note::build(&text, &lines)?;
         let (note, policy) = match &self.cosigning {
             Some(cosigning) => {
-                let collected = cosigning.collect(&note, head.size, &Tiles(&self.meta)).await;
+                let collected = cosigning.collect(&note, head.size, &Tiles(&self.seat.meta)).await;
                 // Where another anchor went beyond this checkpoint meanwhile, witnesses rightly refuse it.
                 let refused = collected.is_alarm() || !cosigning.is_satisfied(&note, &collected.lines);
                 if refused && is_overtaken(&self.log().await?, head) {
@@ -209,11 +220,11 @@ impl Anchor {
             lease: None,
             sequence: CommandSequence(0),
             lowest_open: CommandSequence(0),
-            origin: Origin { principal: String::new(), source: String::new(), node: self.node },
-            salt: None,
+            origin: Origin { principal: String::new(), source: String::new(), node: self.seat.node },
+            salt: Some(Salt::from_bytes(random_bytes(&*self.seat.rng))),
             command: Command::Log(command),
         };
-        match self.meta.command(envelope, TIMEOUT).await {
+        match self.seat.meta.command(envelope, TIMEOUT).await {
             Ok(_) => Ok(true),
             Err(error) if error.code == Code::StaleCheckpoint => Ok(false),
             Err(error) => Err(error),

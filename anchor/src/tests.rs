@@ -21,8 +21,9 @@ use stele_rpc::meta::{
 };
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
 use stele_types::ids::NodeId;
+use stele_types::seam::Rng;
 
-use crate::anchor::{Anchor, AnchorError, Done};
+use crate::anchor::{Anchor, AnchorError, Done, Seat};
 use crate::memory::Memory;
 use crate::prove::Unproven;
 use crate::steps::Refusal;
@@ -124,6 +125,16 @@ impl Service for Fake {
     }
 }
 
+/// Salts that nobody looks at.
+#[derive(Debug)]
+struct Fours;
+
+impl Rng for Fours {
+    fn fill(&self, out: &mut [u8]) {
+        out.fill(4);
+    }
+}
+
 struct World {
     fake: Fake,
     network: Arc<MemoryNetwork>,
@@ -157,7 +168,8 @@ impl World {
         let node = NodeId(9);
         let meta = MetaClient::new(Arc::new(self.network.transport(node)), META);
         let memory = Box::new(Memory::open(&self.path(memory), ORIGIN).unwrap());
-        Anchor::new(meta, node, (name(), signers()), memory, adopt)
+        let seat = Seat { meta, node, rng: Arc::new(Fours) };
+        Anchor::new(seat, (name(), signers()), memory, adopt)
     }
 
     /// The published checkpoint, if both keys of the log signed it.

@@ -138,8 +138,8 @@ def main():
     # At first nobody cosigns, so that there is something to tell the witnesses.
     store = Store(args.stele, data, **settings)
     store.client().create_bucket(Bucket=BUCKET)
-    put(store, "alone")
-    wait_until("a checkpoint", 30, lambda: size_of(store) == 1)
+    last = put(store, "alone")
+    wait_until("a checkpoint", 30, lambda: size_of(store) > last)
     logs = args.work / "logs.txt"
     logs.write_bytes(policy_of(store))
     store.stop()

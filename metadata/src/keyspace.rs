@@ -11,6 +11,7 @@
 //! | 01 | `05` | cluster map |
 //! | 01 | `06` | [`crate::rows::CheckpointRow`]: newest checkpoint of the log, and the note that signs it |
 //! | 01 | `07` | [`crate::rows::AuditsRow`]: when an audit last ran by itself |
+//! | 01 | `08` | [`crate::rows::PoliciesRow`]: under which trust policy each anchor published last |
 //! | 10 | bucket name | bucket id |
 //! | 11 | bucket id | bucket row |
 //! | 12 | lease | lease row |
@@ -112,6 +113,9 @@ pub const CHECKPOINT: [u8; 2] = [Tag::Single as u8, 6];
 
 /// Audits that run by themselves.
 pub const AUDITS: [u8; 2] = [Tag::Single as u8, 7];
+
+/// Trust policies that anchors published last.
+pub const POLICIES: [u8; 2] = [Tag::Single as u8, 8];
 
 /// Key that a node signs answers to possession audits with.
 pub fn answer_key(node: NodeId) -> Vec<u8> {

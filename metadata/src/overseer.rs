@@ -3,13 +3,14 @@
 //! [`run`] carries it out, on every metadata node, and does nothing where it does not lead.
 
 use std::collections::BTreeSet;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use stele_rpc::meta::{Command, CommandEnvelope, MetaRequest, Origin};
-use stele_types::ids::{CommandSequence, DriveId, NodeId};
+use stele_types::ids::{CommandSequence, DriveId, NodeId, Salt};
 use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
 use stele_types::role::Role;
+use stele_types::seam::{Rng, random_bytes};
 
 use crate::node::MetadataNode;
 
@@ -74,8 +75,8 @@ fn suspicions(map: &ClusterMap, silent: impl Fn(NodeId) -> bool) -> Vec<Action> 
     drives.filter_map(suspicion).collect()
 }
 
-/// Looks after the nodes while `node` lives.
-pub async fn run(node: Weak<MetadataNode>) {
+/// Looks after the nodes while `node` lives. `rng`: salts of what is logged.
+pub async fn run(node: Weak<MetadataNode>, rng: Arc<dyn Rng>) {
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -83,7 +84,7 @@ pub async fn run(node: Weak<MetadataNode>) {
         let Some(node) = node.upgrade() else { return };
         for action in node.due() {
             let what = format!("{action:?}");
-            let carrying_out = carry_out(&node, action);
+            let carrying_out = carry_out(&node, action, &*rng);
             tokio::pin!(carrying_out);
             // A new voter may take minutes to catch up; meanwhile this node is awake all the same.
             let done = loop {
@@ -100,7 +101,7 @@ pub async fn run(node: Weak<MetadataNode>) {
     }
 }
 
-async fn carry_out(node: &MetadataNode, action: Action) -> Result<(), stele_rpc::error::RpcError> {
+async fn carry_out(node: &MetadataNode, action: Action, rng: &dyn Rng) -> Result<(), stele_rpc::error::RpcError> {
     match action {
         Action::AddVoter(id) => node.add_voter(id).await,
         Action::RemoveVoter(id) => node.remove_voter(id).await,
@@ -111,7 +112,7 @@ async fn carry_out(node: &MetadataNode, action: Action) -> Result<(), stele_rpc:
                 sequence: CommandSequence(0),
                 lowest_open: CommandSequence(0),
                 origin: Origin { principal: "stele".into(), source: String::new(), node: node.id() },
-                salt: None,
+                salt: Some(Salt::from_bytes(random_bytes(rng))),
                 command,
             };
             node.answer(MetaRequest::Command(Box::new(envelope))).await.map(drop)

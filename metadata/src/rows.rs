@@ -337,6 +337,13 @@ pub struct AuditsRow {
     pub last_by_itself: UnixMillis,
 }
 
+/// Under which trust policy each anchor published last.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct PoliciesRow {
+    /// Anchor and BLAKE3 of its policy; newest last.
+    pub by: Vec<(NodeId, HashRow)>,
+}
+
 impl CheckpointRow {
     /// What the row says.
     pub fn checkpoint(&self) -> Checkpoint {

@@ -154,13 +154,20 @@ pub(crate) fn origin() -> Origin {
     Origin { principal: "root".into(), source: "127.0.0.1".into(), node: NodeId(1) }
 }
 
+/// Never one that [`Draws`] gives.
+fn envelope_salt(sequence: u64) -> Salt {
+    let mut salt = [0xa5; 32];
+    salt[..8].copy_from_slice(&sequence.to_be_bytes());
+    Salt::from_bytes(salt)
+}
+
 pub(crate) fn envelope(lease: Option<LeaseId>, sequence: u64, lowest: u64, command: Command) -> CommandEnvelope {
     CommandEnvelope {
         lease,
         sequence: CommandSequence(sequence),
         lowest_open: CommandSequence(lowest),
         origin: origin(),
-        salt: Some(Salt::from_bytes([u8::try_from(sequence % 251).unwrap_or(0); 32])),
+        salt: Some(envelope_salt(sequence)),
         command,
     }
 }

@@ -183,7 +183,7 @@ pub async fn create_bucket(
     origin: Origin,
 ) -> Result<BucketRow, GatewayError> {
     let command = Command::CreateBucket { name: name.to_owned(), object_lock };
-    let answer = gw.leases.command(origin, command).await;
+    let answer = gw.leases.act(origin, gw.draw_salt(), command).await;
     match answer.map_err(|e| GatewayError::from_meta(e, name))? {
         MetaReply::Bucket(row) => {
             gw.buckets.forget(name);
@@ -208,7 +208,7 @@ pub async fn configure_bucket(
     origin: Origin,
 ) -> Result<BucketRow, GatewayError> {
     let command = Command::ConfigureBucket { name: name.to_owned(), change };
-    let answer = gw.leases.command(origin, command).await;
+    let answer = gw.leases.act(origin, gw.draw_salt(), command).await;
     gw.buckets.forget(name);
     match answer.map_err(|e| GatewayError::from_meta(e, name))? {
         MetaReply::Bucket(row) => {
@@ -229,7 +229,7 @@ pub async fn configure_bucket(
 pub async fn delete_bucket(gw: &Gateway, name: &str, origin: Origin) -> Result<(), GatewayError> {
     gw.buckets.forget(name);
     let command = Command::DeleteBucket { name: name.to_owned() };
-    let answer = gw.leases.command(origin, command).await;
+    let answer = gw.leases.act(origin, gw.draw_salt(), command).await;
     gw.buckets.forget(name);
     answer.map_err(|e| GatewayError::from_meta(e, name)).map(|_| ())
 }

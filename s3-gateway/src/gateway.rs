@@ -12,7 +12,7 @@ use stele_chunker::buffer::BufferPool;
 use stele_rpc::client::MetaClient;
 use stele_rpc::error::RpcError;
 use stele_rpc::meta::{MetaReply, MetaRequest};
-use stele_types::ids::{DriveId, MapEpoch, NodeId, PackId};
+use stele_types::ids::{DriveId, MapEpoch, NodeId, PackId, Salt};
 use stele_types::seam::{Clock, Rng, random_bytes};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -228,5 +228,10 @@ impl Gateway {
 
     pub(crate) fn random_u64(&self) -> u64 {
         u64::from_le_bytes(random_bytes(self.rng.as_ref()))
+    }
+
+    /// A salt for one entry of the evidence log.
+    pub(crate) fn draw_salt(&self) -> Salt {
+        Salt::from_bytes(random_bytes(self.rng.as_ref()))
     }
 }

@@ -295,6 +295,18 @@ impl Leases {
     /// # Errors
     /// What the metadata service answered. `DeadlineExceeded`: the outcome is unknown.
     pub(crate) async fn command(&self, origin: Origin, command: Command) -> Result<MetaReply, RpcError> {
+        self.under_lease(origin, None, command).await
+    }
+
+    /// Sends a command about a bucket itself, as [`Leases::command`] does; the log takes it with this salt.
+    ///
+    /// # Errors
+    /// As [`Leases::command`].
+    pub(crate) async fn act(&self, origin: Origin, salt: Salt, command: Command) -> Result<MetaReply, RpcError> {
+        self.under_lease(origin, Some(salt), command).await
+    }
+
+    async fn under_lease(&self, origin: Origin, salt: Option<Salt>, command: Command) -> Result<MetaReply, RpcError> {
         let deadline = Instant::now() + self.command_deadline;
         let mut fresh_leases = 0;
         loop {
@@ -308,7 +320,7 @@ impl Leases {
                 sequence: CommandSequence(open.sequence),
                 lowest_open: CommandSequence(open.lowest_open),
                 origin: origin.clone(),
-                salt: None,
+                salt,
                 command: command.clone(),
             };
             match self.send(envelope, deadline).await {

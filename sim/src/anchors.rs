@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use stele_anchor::anchor::{Anchor, AnchorError, Done};
+use stele_anchor::anchor::{Anchor, AnchorError, Done, Seat};
 use stele_anchor::memory::{MemoryError, Remembers};
 use stele_evidence::checkpoint::Checkpoint;
 use stele_evidence::keys::{Ed25519Signer, Signer, SignerError};
@@ -97,7 +97,9 @@ impl World {
             let key = Ed25519Signer::for_notes(name.clone(), &[u8::try_from(at).unwrap_or(u8::MAX); 32]);
             let signer = Noted { key, env: Arc::clone(self.env()) };
             let memory = Box::new(self.anchor_disk(at));
-            let mut anchor = Anchor::new(meta, anchor_node(at), (name.clone(), vec![Box::new(signer)]), memory, true);
+            let salts = Arc::new(rng.stream(&format!("salts {}", self.env().clock.micros())));
+            let seat = Seat { meta, node: anchor_node(at), rng: salts };
+            let mut anchor = Anchor::new(seat, (name.clone(), vec![Box::new(signer)]), memory, true);
             let life = Duration::from_millis(rng.between(50, 5_000));
             let living = async {
                 loop {

@@ -17,14 +17,16 @@ use stele_storage_node::exec::Executor;
 use stele_storage_node::identity::{DriveIdentity, format};
 use stele_storage_node::metrics::Metrics;
 use stele_storage_node::node::{DriveHealth, DriveSpec, StorageNode};
-use stele_types::ids::{CommandSequence, MapEpoch};
+use stele_types::ids::{CommandSequence, MapEpoch, Salt};
 use stele_types::map::{ClusterMap, DriveRow, DriveState};
+use stele_types::seam::random_bytes;
 use tokio::sync::watch;
 
 use crate::env::{BUCKET, GatewayHandle};
 use crate::net::SimNet;
 #[cfg(feature = "sabotage")]
 use crate::sabotage::Sabotage;
+use crate::seed::SimRng;
 use crate::topology::{gateway_node, storage_node};
 use crate::world::{Running, World};
 
@@ -92,7 +94,7 @@ impl World {
         };
         map.pgs.truncate(PGS);
         let command = Command::InitCluster { cluster: self.cluster, drives, map: Box::new(map) };
-        match self.operator().command(own(command), PATIENCE).await {
+        match self.operator().command(own(command, self.rng()), PATIENCE).await {
             Ok(_) => true,
             Err(error) => self.not_up(format_args!("the cluster can't be founded: {error}")),
         }
@@ -137,7 +139,8 @@ impl World {
         self.net().bind(storage_node(node), Arc::clone(&service) as Arc<_>, &alive);
         let client = MetaClient::new(self.net().transport(storage_node(node), Arc::clone(&alive)), self.meta_nodes());
         tokio::spawn(keep_map(Arc::clone(&service), client.clone()));
-        tokio::spawn(report_drives(service.watch_drives(), client));
+        let rng = self.rng().stream(&format!("drives {node} {}", self.env().clock.micros()));
+        tokio::spawn(report_drives(service.watch_drives(), client, rng));
         let mut processes = self.processes();
         processes.storage.resize_with(self.topology().storage_nodes, || None);
         processes.storage[node] = Some(Running { service, alive });
@@ -209,14 +212,14 @@ impl World {
     }
 }
 
-/// A command that belongs to no lease.
-pub(crate) fn own(command: Command) -> CommandEnvelope {
+/// A command that belongs to no lease, with a salt for its record.
+pub(crate) fn own(command: Command, rng: &SimRng) -> CommandEnvelope {
     CommandEnvelope {
         lease: None,
         sequence: CommandSequence(0),
         lowest_open: CommandSequence(0),
         origin: Origin::default(),
-        salt: None,
+        salt: Some(Salt::from_bytes(random_bytes(rng))),
         command,
     }
 }
@@ -242,12 +245,12 @@ async fn keep_map(node: Arc<StorageNode>, client: MetaClient) {
 }
 
 /// Tells the metadata service what became of drives.
-async fn report_drives(mut states: watch::Receiver<Vec<DriveHealth>>, client: MetaClient) {
+async fn report_drives(mut states: watch::Receiver<Vec<DriveHealth>>, client: MetaClient, rng: SimRng) {
     loop {
         let now: Vec<DriveHealth> = states.borrow_and_update().clone();
         for drive in now {
             let command = Command::SetDriveState { drive: drive.id, state: drive.state, reason: drive.reason };
-            drop(client.command(own(command), PATIENCE).await);
+            drop(client.command(own(command, &rng), PATIENCE).await);
         }
         if states.changed().await.is_err() {
             return;

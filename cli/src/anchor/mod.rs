@@ -13,11 +13,12 @@ pub(crate) mod chains;
 pub(crate) mod stamps;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use stele_anchor::anchor::{Anchor, AnchorError, Done};
+use stele_anchor::anchor::{Anchor, AnchorError, Done, Seat};
 use stele_anchor::cosign;
 use stele_anchor::memory::Memory;
 use stele_evidence::keys::{Ed25519Signer, MlDsa44Signer, SEED_LEN, Signer};
@@ -72,7 +73,8 @@ impl AnchorDir {
         let path = self.path.join(SIGNED);
         let name = signers.0.to_string();
         let memory = tokio::task::spawn_blocking(move || Memory::open(&path, &name)).await??;
-        let anchor = Anchor::new(host.meta.clone(), host.node, signers, Box::new(memory), settings.adopt);
+        let seat = Seat { meta: host.meta.clone(), node: host.node, rng: Arc::clone(&host.rng) };
+        let anchor = Anchor::new(seat, signers, Box::new(memory), settings.adopt);
         let Some(path) = &settings.policy else { return Ok(anchor) };
         let policy = web::read_small(path, POLICY_BYTES_MAX).await?;
         anchor.with_policy(&policy, cosign::TIMEOUT).with_context(|| format!("anchor.policy {}", path.display()))

@@ -62,13 +62,19 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     let meta = MetaClient::new(home, member.metadata.keys().copied().collect::<Vec<_>>());
 
     let node = open(&config, &member, &clock, &wire).await?;
-    let desk =
-        Desk { me: member.node, ca, meta: meta.clone(), node: Arc::clone(&node), clock: Arc::clone(&clock), rng };
+    let desk = Desk {
+        me: member.node,
+        ca,
+        meta: meta.clone(),
+        node: Arc::clone(&node),
+        clock: Arc::clone(&clock),
+        rng: Arc::clone(&rng),
+    };
     let desk = Arc::new(desk);
     service.get_or_init(|| Arc::clone(&desk) as _);
     let mut running = Running::new(wire.clone());
     running.server = Some(wire.serve(Arc::clone(&desk) as _, Some(desk)));
-    running.background.push(tokio::spawn(overseer::run(Arc::downgrade(&node))));
+    running.background.push(tokio::spawn(overseer::run(Arc::downgrade(&node), rng)));
     let mut fatal = node.fatal();
     let follower = Follower::new(&config, (&wire, &meta), &dir, &member, &clock);
     let following = tokio::select! {

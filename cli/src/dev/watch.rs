@@ -122,7 +122,7 @@ pub(crate) async fn set_drive_state(meta: &MetaClient, node: NodeId, change: Cha
     meta.command(cluster_command(command, node), TIMEOUT).await.map(drop)
 }
 
-/// A command of the cluster itself: idempotent, so it needs no lease.
+/// A command of the cluster itself: idempotent, so it needs no lease. It is logged with a salt of its own.
 pub(crate) fn cluster_command(command: Command, node: NodeId) -> CommandEnvelope {
     CommandEnvelope {
         lease: None,

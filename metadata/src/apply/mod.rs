@@ -11,6 +11,8 @@ mod guard;
 mod replies;
 mod root;
 
+use root::{SaidOfItself, acts};
+
 pub(crate) use batch::edge_of;
 pub use batch::{ApplyOptions, Batch, TileRows};
 
@@ -104,27 +106,31 @@ impl Batch<'_> {
     }
 
     pub(crate) fn dispatch(&mut self, cx: Context<'_>, command: &Command) -> Outcome<MetaReply> {
+        if acts::is_act(command) {
+            cx.salt()?;
+        }
         match command {
-            Command::InitCluster { cluster, drives, map } => self.init_cluster(*cluster, drives, map),
-            Command::SetDriveState { drive, state, reason } => self.set_drive_state(*drive, *state, reason),
+            Command::InitCluster { cluster, drives, map } => self.init_cluster(cx, *cluster, drives, map),
+            Command::SetDriveState { drive, state, reason } => self.set_drive_state(cx, *drive, *state, reason),
             Command::CreateJoinToken { id, secret_hash, role, ttl_ms } => {
                 self.create_join_token(cx, *id, *secret_hash, (*role, *ttl_ms))
             }
-            Command::RevokeJoinToken { id } => self.revoke_join_token(*id),
+            Command::RevokeJoinToken { id } => self.revoke_join_token(cx, *id),
             Command::RedeemJoinToken { id, secret_hash, node } => self.redeem_join_token(cx, *id, *secret_hash, node),
             Command::RegisterNode { node, addresses, zone, rack, drives } => {
-                self.register_node(*node, addresses, (zone, rack), drives)
+                let said = SaidOfItself { addresses, zone, rack, drives };
+                self.register_node(cx, *node, &said)
             }
-            Command::SetNodeState { node, state } => self.set_node_state(*node, *state),
-            Command::PlanPlacement { scheme } => self.plan_placement(*scheme),
+            Command::SetNodeState { node, state } => self.set_node_state(cx, *node, *state),
+            Command::PlanPlacement { scheme } => self.plan_placement(cx, *scheme),
             Command::GrantLease { node, ttl_ms } => self.grant_lease(cx, *node, *ttl_ms),
             Command::RenewLease { lease, ttl_ms, lowest_open } => self.renew_lease(cx, *lease, *ttl_ms, *lowest_open),
             Command::ReleaseLease { lease } => self.release_lease(*lease),
             Command::AdvanceEpoch => self.advance_epoch(),
             Command::Fence { limit } => self.fence(cx, *limit),
             Command::CreateBucket { name, object_lock } => self.create_bucket(cx, name, *object_lock),
-            Command::ConfigureBucket { name, change } => self.configure_bucket(name, change),
-            Command::DeleteBucket { name } => self.delete_bucket(name),
+            Command::ConfigureBucket { name, change } => self.configure_bucket(cx, name, change),
+            Command::DeleteBucket { name } => self.delete_bucket(cx, name),
             Command::StageReferences { guard, owner, packs } => self.stage_references(guard, owner, packs),
             Command::PutVersion(put) => self.put_version(cx, put),
             Command::Delete { guard, items } => self.delete(cx, guard, items),
@@ -147,7 +153,7 @@ impl Batch<'_> {
             Command::Log(LogCommand::CommitCheckpoint { previous, next }) => {
                 self.commit_checkpoint(cx, *previous, *next)
             }
-            Command::Log(LogCommand::PublishNote(signed)) => self.publish_note(signed),
+            Command::Log(LogCommand::PublishNote(signed)) => self.publish_note(cx, signed),
             Command::Log(LogCommand::SaveChain { chain, expected, state }) => self.save_chain(chain, *expected, state),
             Command::Log(LogCommand::KeepAnchor(anchor)) => self.keep_anchor(anchor),
             Command::Log(LogCommand::Audit(step)) => self.log_audit(cx, step),

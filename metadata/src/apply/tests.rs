@@ -12,6 +12,7 @@ use super::*;
 use crate::keyspace::Tag;
 use crate::testing::{LEASE_MS, Machine, create_upload, envelope, guard, range};
 
+mod acts;
 mod checkpoint;
 mod cluster_events;
 mod lock;

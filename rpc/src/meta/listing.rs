@@ -1,4 +1,4 @@
-//! Listings: what is asked, and a page of the answer.
+//! Questions for pages of keys, and what they are answered with.
 
 use serde::{Deserialize, Serialize};
 use stele_types::ids::VersionId;

@@ -4,10 +4,14 @@
 use stele_rpc::error::Code;
 use stele_rpc::meta::{Checkpoint, LogReply, MetaReply, NOTE_BYTES_MAX, POLICY_BYTES_MAX, SignedNote, TreeHead};
 
+use crate::apply::acts::{self, POLICY_SUBJECT};
 use crate::apply::{Batch, Context, Outcome, refuse};
-use crate::keyspace::CHECKPOINT;
+use crate::keyspace::{CHECKPOINT, POLICIES};
 use crate::kv::KvResult;
-use crate::rows::{CheckpointRow, HashRow, PublishedRow, load};
+use crate::rows::{CheckpointRow, HashRow, PoliciesRow, PublishedRow, load};
+
+/// Anchors whose policy is remembered; beyond that the one that changed longest ago is forgotten.
+const ANCHORS_MAX: usize = 64;
 
 impl Batch<'_> {
     fn checkpoint_row(&self) -> KvResult<Option<CheckpointRow>> {
@@ -60,7 +64,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    pub(crate) fn publish_note(&mut self, signed: &SignedNote) -> Outcome<MetaReply> {
+    pub(crate) fn publish_note(&mut self, cx: Context<'_>, signed: &SignedNote) -> Outcome<MetaReply> {
         if signed.note.len() > NOTE_BYTES_MAX {
             return refuse(Code::Malformed, format!("a note has at most {NOTE_BYTES_MAX} bytes"));
         }
@@ -73,6 +77,24 @@ impl Batch<'_> {
         let (size, root) = (signed.head.size, HashRow(signed.head.root));
         row.published = Some(PublishedRow { size, root, note: signed.note.clone(), policy: signed.policy.clone() });
         self.put_row(&CHECKPOINT, &row)?;
+        self.note_policy(cx, &signed.policy)?;
         Ok(MetaReply::Done)
+    }
+
+    /// Logs a policy that this anchor did not publish under before. By anchor: two with keys of their own take turns,
+    /// and each turn would let the log grow, and so call for the next.
+    fn note_policy(&mut self, cx: Context<'_>, policy: &[u8]) -> Outcome<()> {
+        let mut known: PoliciesRow = load(self.rows, &POLICIES)?.unwrap_or_default();
+        let (node, hash) = (cx.origin.node, HashRow(*blake3::hash(policy).as_bytes()));
+        if known.by.contains(&(node, hash)) {
+            return Ok(());
+        }
+        known.by.retain(|(of, _)| *of != node);
+        if known.by.len() >= ANCHORS_MAX {
+            known.by.remove(0);
+        }
+        known.by.push((node, hash));
+        self.put_row(&POLICIES, &known)?;
+        self.log_act(cx, POLICY_SUBJECT, &acts::policy_changed(policy))
     }
 }

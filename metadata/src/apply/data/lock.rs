@@ -27,7 +27,7 @@ pub(crate) struct Removable {
 }
 
 /// A commit time for people.
-fn date(millis: UnixMillis) -> String {
+pub(crate) fn date(millis: UnixMillis) -> String {
     let date = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok();
     date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{millis} ms after 1970"))
 }

@@ -14,7 +14,8 @@ mod rename;
 mod uploads;
 mod versions;
 
-pub(crate) use lock::check_default;
+pub(crate) use cluster_events::ClusterEvent;
+pub(crate) use lock::{check_default, date};
 
 use stele_rpc::meta::WriteGuard;
 use stele_types::ids::UploadId;

@@ -6,6 +6,7 @@ use stele_types::ids::{BucketId, ConfigEpoch, RangeEpoch, RangeId};
 use stele_types::limits::BUCKET_TAGS_MAX;
 use stele_types::object::{BucketRow, Cors, ObjectLock, Tags, Versioning};
 
+use super::acts;
 use crate::apply::data::check_default;
 use crate::apply::guard::bad_tags;
 use crate::apply::{Batch, Context, Outcome, refuse};
@@ -15,6 +16,11 @@ use crate::rows::load;
 
 /// Bytes of a bucket's name; what characters it may have is the gateway's business.
 const NAME_BYTES: std::ops::RangeInclusive<usize> = 1..=255;
+
+/// What the log calls a bucket. One that is made again goes on in the same chain, under another id.
+fn subject(name: &str) -> String {
+    format!("bucket/{name}")
+}
 
 impl Batch<'_> {
     fn bucket_by_name(&mut self, name: &str) -> KvResult<Option<BucketRow>> {
@@ -52,11 +58,17 @@ impl Batch<'_> {
         };
         self.put_row(&keyspace::bucket_name(name), &id)?;
         self.put_bucket(&row)?;
+        self.log_act(cx, &subject(name), &acts::bucket_created(&row))?;
         Ok(MetaReply::Bucket(Box::new(row)))
     }
 
     /// A new configuration has a new epoch, so that a write that was planned with the old one is refused.
-    pub(crate) fn configure_bucket(&mut self, name: &str, change: &BucketChange) -> Outcome<MetaReply> {
+    pub(crate) fn configure_bucket(
+        &mut self,
+        cx: Context<'_>,
+        name: &str,
+        change: &BucketChange,
+    ) -> Outcome<MetaReply> {
         let Some(mut bucket) = self.bucket_by_name(name)? else {
             return refuse(Code::NoSuchBucket, format!("bucket {name} does not exist"));
         };
@@ -92,11 +104,12 @@ impl Batch<'_> {
         if bucket != before {
             bucket.config_epoch = ConfigEpoch(bucket.config_epoch.0 + 1);
             self.put_bucket(&bucket)?;
+            self.log_act(cx, &subject(name), &acts::bucket_changed(change, &before, &bucket))?;
         }
         Ok(MetaReply::Bucket(Box::new(bucket)))
     }
 
-    pub(crate) fn delete_bucket(&mut self, name: &str) -> Outcome<MetaReply> {
+    pub(crate) fn delete_bucket(&mut self, cx: Context<'_>, name: &str) -> Outcome<MetaReply> {
         let Some(bucket) = self.bucket_by_name(name)? else {
             return refuse(Code::NoSuchBucket, format!("bucket {name} does not exist"));
         };
@@ -108,6 +121,7 @@ impl Batch<'_> {
         self.rows.delete(&keyspace::bucket_name(name))?;
         self.remove_bucket(bucket.id)?;
         self.root.buckets = self.root.buckets.saturating_sub(1);
+        self.log_act(cx, &subject(name), &format!("the bucket with id {} was deleted", bucket.id))?;
         Ok(MetaReply::Done)
     }
 }

@@ -5,13 +5,15 @@ use stele_rpc::meta::MetaReply;
 use stele_types::ids::{ClusterId, DriveId, MapEpoch};
 use stele_types::map::{ClusterMap, DriveRow, DriveState};
 
-use crate::apply::{Batch, Outcome, refuse};
+use super::acts::{self, CLUSTER_SUBJECT};
+use crate::apply::{Batch, Context, Outcome, refuse};
 use crate::keyspace::MAP;
 use crate::rows::{encode, load};
 
 impl Batch<'_> {
     pub(crate) fn init_cluster(
         &mut self,
+        cx: Context<'_>,
         cluster: ClusterId,
         drives: &[DriveRow],
         map: &ClusterMap,
@@ -37,10 +39,17 @@ impl Batch<'_> {
             );
         }
         self.rows.put(&MAP, &encode(&map))?;
+        self.log_act(cx, CLUSTER_SUBJECT, &acts::founded(&map))?;
         Ok(MetaReply::Done)
     }
 
-    pub(crate) fn set_drive_state(&mut self, drive: DriveId, state: DriveState, reason: &str) -> Outcome<MetaReply> {
+    pub(crate) fn set_drive_state(
+        &mut self,
+        cx: Context<'_>,
+        drive: DriveId,
+        state: DriveState,
+        reason: &str,
+    ) -> Outcome<MetaReply> {
         let missing = || format!("drive {drive} is not part of this cluster");
         let Some(mut map) = load::<ClusterMap>(self.rows, &MAP)? else {
             return refuse(Code::NoSuchDrive, missing());
@@ -51,10 +60,13 @@ impl Batch<'_> {
         if row.state == state && row.reason == reason {
             return Ok(MetaReply::Done);
         }
+        let before = row.clone();
         row.state = state;
         reason.clone_into(&mut row.reason);
+        let detail = acts::drive_changed(&before, row);
         map.epoch = MapEpoch(map.epoch.0 + 1);
         self.rows.put(&MAP, &encode(&map))?;
+        self.log_act(cx, &format!("drive/{drive}"), &detail)?;
         Ok(MetaReply::Done)
     }
 }

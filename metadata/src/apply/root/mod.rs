@@ -1,9 +1,12 @@
 //! Commands of the root group: cluster, nodes, drives, leases, epochs, buckets. They share one raft group
 //! with the data commands as long as K = 1 (docs/decisions/0002-one-raft-group-first.md), so no
-//! function here touches rows of `data`, except that a bucket is deleted only if it is empty.
+//! function here touches rows of `data`, except that a bucket is deleted only if it is empty, and that acts are logged.
 
+pub(crate) mod acts;
 mod buckets;
 mod cluster;
 mod leases;
 mod nodes;
 mod tokens;
+
+pub(crate) use nodes::SaidOfItself;

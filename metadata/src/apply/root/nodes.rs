@@ -7,7 +7,8 @@ use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeRow, NodeState};
 use stele_types::role::Role;
 use stele_types::scheme::Scheme;
 
-use crate::apply::{Batch, Outcome, refuse};
+use super::acts::{self, CLUSTER_SUBJECT};
+use crate::apply::{Batch, Context, Outcome, refuse};
 use crate::keyspace::MAP;
 use crate::placement;
 use crate::rows::{encode, load};
@@ -20,6 +21,15 @@ const ADDRESSES_MAX: usize = 16;
 const TEXT_BYTES_MAX: usize = 255;
 /// Drives of a node.
 const DRIVES_MAX: usize = 256;
+
+/// What a node says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SaidOfItself<'a> {
+    pub(crate) addresses: &'a [String],
+    pub(crate) zone: &'a str,
+    pub(crate) rack: &'a str,
+    pub(crate) drives: &'a [DriveRow],
+}
 
 /// What a node says of itself, in limits.
 fn check(addresses: &[String], texts: &[&str]) -> Outcome<()> {
@@ -44,17 +54,18 @@ impl Batch<'_> {
         }
     }
 
-    /// Writes the map if it changed.
-    fn save_map(&mut self, before: &ClusterMap, mut map: ClusterMap) -> Outcome<()> {
-        if map != *before {
-            map.epoch = MapEpoch(before.epoch.0 + 1);
-            self.rows.put(&MAP, &encode(&map))?;
+    /// Writes the map if it changed. True if it did.
+    fn save_map(&mut self, before: &ClusterMap, map: &mut ClusterMap) -> Outcome<bool> {
+        if map == before {
+            return Ok(false);
         }
-        Ok(())
+        map.epoch = MapEpoch(before.epoch.0 + 1);
+        self.rows.put(&MAP, &encode(map))?;
+        Ok(true)
     }
 
     /// Allocates an id and a row. Rows are never dropped, so the highest one tells which ids were used.
-    pub(crate) fn admit_node(&mut self, new: &NewNode) -> Outcome<NodeId> {
+    pub(crate) fn admit_node(&mut self, new: &NewNode) -> Outcome<NodeRow> {
         check(&new.addresses, &[&new.name, &new.zone, &new.rack])?;
         let before = self.founded_map()?;
         if before.nodes.len() >= NODES_MAX {
@@ -62,7 +73,7 @@ impl Batch<'_> {
         }
         let id = NodeId(before.nodes.last().map_or(1, |last| last.id.0.saturating_add(1)));
         let mut map = before.clone();
-        map.nodes.push(NodeRow {
+        let row = NodeRow {
             id,
             role: new.role,
             name: new.name.clone(),
@@ -71,18 +82,14 @@ impl Batch<'_> {
             rack: new.rack.clone(),
             state: NodeState::Joining,
             key: new.key,
-        });
-        self.save_map(&before, map)?;
-        Ok(id)
+        };
+        map.nodes.push(row.clone());
+        self.save_map(&before, &mut map)?;
+        Ok(row)
     }
 
-    pub(crate) fn register_node(
-        &mut self,
-        id: NodeId,
-        addresses: &[String],
-        (zone, rack): (&str, &str),
-        drives: &[DriveRow],
-    ) -> Outcome<MetaReply> {
+    pub(crate) fn register_node(&mut self, cx: Context<'_>, id: NodeId, said: &SaidOfItself<'_>) -> Outcome<MetaReply> {
+        let SaidOfItself { addresses, zone, rack, drives } = *said;
         check(addresses, &[zone, rack])?;
         let before = self.founded_map()?;
         let mut map = before.clone();
@@ -119,11 +126,16 @@ impl Batch<'_> {
             }
         }
         map.drives.sort_by_key(|drive| drive.id);
-        self.save_map(&before, map)?;
+        let row = map.node(id).cloned();
+        if self.save_map(&before, &mut map)?
+            && let Some(row) = row
+        {
+            self.log_act(cx, &format!("node/{id}"), &acts::node_registered(&before, &map, &row))?;
+        }
         Ok(MetaReply::Done)
     }
 
-    pub(crate) fn set_node_state(&mut self, id: NodeId, state: NodeState) -> Outcome<MetaReply> {
+    pub(crate) fn set_node_state(&mut self, cx: Context<'_>, id: NodeId, state: NodeState) -> Outcome<MetaReply> {
         let before = self.founded_map()?;
         let mut map = before.clone();
         let Some(node) = map.nodes.iter_mut().find(|node| node.id == id) else {
@@ -132,7 +144,9 @@ impl Batch<'_> {
         if node.state == NodeState::Removed && state != NodeState::Removed {
             return refuse(Code::Malformed, format!("node {id} was removed for good: join it anew"));
         }
+        let was = node.clone();
         node.state = state;
+        let detail = acts::node_state_changed(&was, node);
         if state == NodeState::Removed {
             let mine = |drive| before.drive(drive).is_some_and(|drive| drive.node == id);
             let slots = || before.pgs.iter().flat_map(|pg| &pg.slots);
@@ -146,18 +160,22 @@ impl Batch<'_> {
                 "its node was removed".clone_into(&mut drive.reason);
             }
         }
-        self.save_map(&before, map)?;
+        if self.save_map(&before, &mut map)? {
+            self.log_act(cx, &format!("node/{id}"), &detail)?;
+        }
         Ok(MetaReply::Done)
     }
 
-    pub(crate) fn plan_placement(&mut self, scheme: Option<Scheme>) -> Outcome<MetaReply> {
+    pub(crate) fn plan_placement(&mut self, cx: Context<'_>, scheme: Option<Scheme>) -> Outcome<MetaReply> {
         let before = self.founded_map()?;
         let mut map = before.clone();
         match placement::plan(&before, scheme) {
             Ok(more) => map.pgs.extend(more),
             Err(error) => return refuse(Code::Malformed, error.to_string()),
         }
-        self.save_map(&before, map)?;
+        if self.save_map(&before, &mut map)? {
+            self.log_act(cx, CLUSTER_SUBJECT, &acts::placed(&before, &map))?;
+        }
         Ok(MetaReply::Done)
     }
 }

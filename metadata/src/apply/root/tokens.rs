@@ -4,6 +4,8 @@ use stele_rpc::error::Code;
 use stele_rpc::meta::{MetaReply, NewNode, TokenRow};
 use stele_types::role::Role;
 
+use super::acts;
+use crate::apply::data::date;
 use crate::apply::{Batch, Context, Outcome, refuse};
 use crate::keyspace::{self, Tag};
 use crate::kv::KvResult;
@@ -14,6 +16,11 @@ const TOKENS_MAX: usize = 1000;
 
 /// One answer for every wrong token: a stranger learns nothing about which exist.
 const NOT_VALID: &str = "this join token is not valid: it is unknown, used up or expired; ask for a new one";
+
+/// What the log calls a token: its id is no secret.
+fn subject(id: &[u8; 16]) -> String {
+    format!("token/{}", hex::encode(id))
+}
 
 impl Batch<'_> {
     pub(crate) fn create_join_token(
@@ -36,11 +43,17 @@ impl Batch<'_> {
         }
         let row = TokenRow { id, secret_hash, role, expires: cx.now.saturating_add(ttl_ms), used: None };
         self.put_row(&keyspace::join_token(&id), &row)?;
+        let detail = format!("a join token for the role {role} was made; it expires at {}", date(row.expires));
+        self.log_act(cx, &subject(&id), &detail)?;
         Ok(MetaReply::Done)
     }
 
-    pub(crate) fn revoke_join_token(&mut self, id: [u8; 16]) -> Outcome<MetaReply> {
-        self.rows.delete(&keyspace::join_token(&id))?;
+    pub(crate) fn revoke_join_token(&mut self, cx: Context<'_>, id: [u8; 16]) -> Outcome<MetaReply> {
+        let at = keyspace::join_token(&id);
+        let Some(row) = load::<TokenRow>(self.rows, &at)? else { return Ok(MetaReply::Done) };
+        self.rows.delete(&at)?;
+        let used = row.used.map_or_else(|| "it was not used".to_owned(), |(node, _)| format!("node {node} used it"));
+        self.log_act(cx, &subject(&id), &format!("the join token for the role {} was dropped; {used}", row.role))?;
         Ok(MetaReply::Done)
     }
 
@@ -63,9 +76,12 @@ impl Batch<'_> {
             // The answer was lost, or somebody else found the token.
             return if key == node.key { Ok(MetaReply::Node(id)) } else { refuse(Code::Forbidden, NOT_VALID) };
         }
-        let id = self.admit_node(node)?;
+        let token = id;
+        let admitted = self.admit_node(node)?;
+        let id = admitted.id;
         row.used = Some((id, node.key));
         self.put_row(&key, &row)?;
+        self.log_act(cx, &format!("node/{id}"), &acts::node_joined(&admitted, &token))?;
         Ok(MetaReply::Node(id))
     }
 

@@ -52,9 +52,10 @@ impl TileSource for Served<'_> {
 #[test]
 fn checkpoints_follow_each_other_with_the_roots_of_the_log() {
     let mut m = Machine::new();
-    let b = m.bucket("b");
     let empty = head(&m).now;
     assert_eq!((empty.size, commit(&mut m, None, empty)), (0, Err(Code::Malformed)));
+    let b = m.bucket("b");
+    let first = head(&m).now.size;
     for n in 0..300 {
         m.put(b, &format!("k{n}"));
     }
@@ -63,10 +64,10 @@ fn checkpoints_follow_each_other_with_the_roots_of_the_log() {
         m.put(b, &format!("l{n}"));
     }
     let now = head(&m).now;
-    assert_eq!((old.size, now.size), (300, 307));
+    assert_eq!((old.size, now.size), (first + 300, first + 307));
     let other = TreeHead { root: now.root, ..old };
     assert_eq!(commit(&mut m, None, other), Err(Code::Malformed), "not the root of that size");
-    assert_eq!(commit(&mut m, None, TreeHead { size: 308, ..now }), Err(Code::Malformed), "not there yet");
+    assert_eq!(commit(&mut m, None, TreeHead { size: now.size + 1, ..now }), Err(Code::Malformed), "not there yet");
     m.now += 5;
     let first = commit(&mut m, None, old).unwrap();
     assert_eq!((first.head, first.time, head(&m).checkpoint), (old, m.now, Some(first)), "a size that is past");
@@ -174,16 +175,18 @@ fn anchors_are_kept_of_sizes_that_were_closed() {
     assert_eq!(keep(&mut m, "a", TreeHead { size: 0, root: [0; 32] }, b""), Err(Code::Malformed));
     assert_eq!(keep(&mut m, "a", heads[3], &vec![0; ANCHOR_PROOF_BYTES_MAX + 1]), Err(Code::Malformed));
     let of = |chain: &str, size, proof: &[u8]| (chain.to_owned(), size, proof.to_vec());
-    assert_eq!(anchors(&m, 1), [of("a", 1, b"a1"), of("aa", 2, b"aa2")]);
-    assert_eq!(anchors(&m, 2), [of("a", 3, b"a3"), of("aa", 2, b"aa2")]);
-    assert_eq!(anchors(&m, 3), [of("a", 3, b"a3")]);
-    assert_eq!(anchors(&m, 4), []);
+    let size = |n: usize| heads[n - 1].size;
+    assert_eq!(anchors(&m, size(1)), [of("a", size(1), b"a1"), of("aa", size(2), b"aa2")]);
+    assert_eq!(anchors(&m, size(2)), [of("a", size(3), b"a3"), of("aa", size(2), b"aa2")]);
+    assert_eq!(anchors(&m, size(3)), [of("a", size(3), b"a3")]);
+    assert_eq!(anchors(&m, size(4)), []);
 }
 
 #[test]
 fn events_of_a_key_are_read_from_the_newest_back() {
     let mut m = Machine::new();
     let (b, c) = (m.bucket("b"), m.bucket("c"));
+    let begun = head(&m).now.size;
     for n in 0..5 {
         m.put(b, "k");
         m.put(b, &format!("other{n}"));
@@ -210,7 +213,8 @@ fn events_of_a_key_are_read_from_the_newest_back() {
     assert_eq!([first, rest].concat(), all);
     assert_eq!(events(&m, "k", all.last().map(|event| event.index.0), 9).unwrap(), []);
     assert_eq!(events(&m, "never", None, 9).unwrap(), []);
-    for foreign in [1, 2, 999] {
+    // An act, two events of other keys, and none at all.
+    for foreign in [0, begun + 1, begun + 2, 999] {
         assert_eq!(events(&m, "k", Some(foreign), 9).unwrap_err().code, Code::Malformed, "{foreign}");
     }
 }
@@ -234,7 +238,7 @@ fn entries_and_records_lead_to_the_leaves() {
         let LogReply::Record(Some(record)) = ask(&m, LogRead::Record { index: LogIndex(at) }) else { panic!() };
         assert_eq!(stele_evidence::record::Entry::new(&record.salt.unwrap(), &record.record).0, *entry);
     }
-    assert_eq!(ask(&m, LogRead::Record { index: LogIndex(10) }), LogReply::Record(None));
+    assert_eq!(ask(&m, LogRead::Record { index: LogIndex(now.size) }), LogReply::Record(None));
     assert_eq!(ask(&m, LogRead::Entries { from: LogIndex(u64::MAX), max: 1 }), LogReply::Entries([].as_slice().into()));
     let many = MetaRequest::Log(LogRead::Entries { from: LogIndex(0), max: LOG_ENTRIES_MAX + 1 });
     assert_eq!(code(m.read(&many)), Code::Malformed);

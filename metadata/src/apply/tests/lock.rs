@@ -281,30 +281,33 @@ fn no_overwrite_takes_the_place_of_a_locked_null_version() {
 fn the_log_tells_of_locks_and_of_nothing_else_that_is_new() {
     let mut m = Machine::new();
     let b = locked_bucket(&mut m);
+    let first = m.table(Tag::Record).len() as u64;
     let id = put(&mut m, b, lock(governance(5000))).unwrap();
     let Ok(MetaReply::Changed(changed)) = hold(&mut m, b, id, true) else { panic!() };
-    assert_eq!((changed.id, changed.log_index.map(|index| index.0)), (id, Some(1)));
+    assert_eq!((changed.id, changed.log_index.map(|index| index.0)), (id, Some(first + 1)));
     retain(&mut m, b, id, (Some(governance(6000)), false)).unwrap();
     assert!(retain(&mut m, b, id, (None, false)).is_err());
     hold(&mut m, b, id, false).unwrap();
     assert!(delete(&mut m, b, id, false).error.is_some());
     delete(&mut m, b, id, true);
     put(&mut m, b, Lock::default()).unwrap();
-    let told: Vec<_> = records(&m).iter().map(|record| (record.event, record.retention, record.legal_hold)).collect();
-    let (first, second) = (Some(governance(5000)), Some(governance(6000)));
+    let of_objects = &records(&m)[usize::try_from(first).unwrap()..];
+    let told: Vec<_> = of_objects.iter().map(|record| (record.event, record.retention, record.legal_hold)).collect();
+    let (earlier, second) = (Some(governance(5000)), Some(governance(6000)));
     assert_eq!(
         told,
         [
-            (Event::Put, first, false),
-            (Event::LegalHold, first, true),
+            (Event::Put, earlier, false),
+            (Event::LegalHold, earlier, true),
             (Event::Retention, second, true),
             (Event::LegalHold, second, false),
             (Event::Delete, second, false),
             (Event::Put, None, false),
         ]
     );
-    let chain: Vec<_> = records(&m).iter().map(|record| (record.key_event, record.previous.map(|at| at.0))).collect();
-    assert_eq!(chain, [(0, None), (1, Some(0)), (2, Some(1)), (3, Some(2)), (4, Some(3)), (5, Some(4))]);
+    let chain: Vec<_> = of_objects.iter().map(|record| (record.key_event, record.previous.map(|at| at.0))).collect();
+    let before = |n: u64| Some(first + n);
+    assert_eq!(chain, [(0, None), (1, before(0)), (2, before(1)), (3, before(2)), (4, before(3)), (5, before(4))]);
 }
 
 #[test]

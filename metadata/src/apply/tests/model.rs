@@ -118,7 +118,8 @@ impl Run {
     fn on(kv: Box<dyn MetaKv>) -> Self {
         let mut m = Machine::on(kv);
         let b = m.bucket("b");
-        Self { m, b, model: Model::default(), history: Vec::new(), wait: 0 }
+        let events = vec![(Event::Act, "bucket/b".to_owned(), Lock::default())];
+        Self { m, b, model: Model { events, ..Model::default() }, history: Vec::new(), wait: 0 }
     }
 
     fn send(&mut self, command: Command) -> Result<MetaReply, RpcError> {
