@@ -69,11 +69,15 @@ def segments(drive):
     return sorted(path for path in drive.iterdir() if path.name.startswith("seg-"))
 
 
-def lose(data):
-    """Everything but the identity, as after a file system check that went wrong."""
-    for path in (data / "drive-1").iterdir():
+def emptied(drive):
+    """Everything but the identity is gone, as after a file system check that went wrong."""
+    for path in drive.iterdir():
         if path.name != "identity":
             path.unlink()
+
+
+def lose(data):
+    emptied(data / "drive-1")
     return {"drive-1"}
 
 
@@ -133,18 +137,22 @@ def damaged(auditor, stele, whole, damage):
 
 
 def too_much(auditor, stele, whole):
-    """Three drives of a scheme that bears two."""
+    """No scheme bears the loss of all drives."""
     data = whole.parent / "too-much"
     shutil.copytree(whole, data)
-    lose(data)
-    exchange(data)
+    for number in range(DRIVES):
+        emptied(data / f"drive-{number}")
     store = Store(stele, data, **SETTINGS)
     code, audits, _ = auditor.run(store, "--key", f"s3://{BUCKET}/k3")
     places = [failed["place"] for audit in audits for failed in audit["failed"]]
-    require(code == 1 and places and all("object" in place for place in places), f"three drives are gone: {audits}")
+    require(code == 1 and places and all("object" in place for place in places), f"all drives are empty: {audits}")
     # Where even the manifest is lost there is nothing to ask for.
     code, _, errors = auditor.command(store, "audit", "run", "--bucket", BUCKET, "-o", whole.parent / "unlisted")
     require(code == 1 and "manifest of" in errors and "no drive has pack" in errors, f"a lost manifest: {code} {errors}")
+    # Of what nobody has a header of any more, everybody says that it is gone.
+    code, audits, _ = auditor.run(store, "--all")
+    verdicts = audits[0]["verdicts"]
+    require(code == 1 and verdicts["failed"] > 100 and not verdicts["ok"], f"all drives are empty: {verdicts}")
     store.stop()
     say("objects that can't be read any more fail")
 

@@ -20,6 +20,8 @@ use crate::put::put_object;
 
 /// Between two looks at whether an audit is due, or has got further.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A store that was just started has other things to do.
+const SETTLE: Duration = Duration::from_secs(600);
 /// How long an audit waits for a checkpoint, and for its answers.
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// Who runs it, in the log.
@@ -38,6 +40,7 @@ pub struct Schedule {
 
 /// Runs audits while the gateway lives.
 pub async fn run_schedule(gw: Weak<Gateway>, schedule: Schedule) {
+    tokio::time::sleep(SETTLE.min(schedule.interval)).await;
     loop {
         tokio::time::sleep(LOOK_EVERY.min(schedule.interval)).await;
         let Some(gw) = gw.upgrade() else { return };
