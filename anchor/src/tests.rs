@@ -95,7 +95,11 @@ impl Log {
                 self.published = Some(signed);
                 MetaReply::Done
             }
-            LogCommand::SaveChain { .. } | LogCommand::KeepAnchor(_) | LogCommand::Audit(_) => {
+            LogCommand::SaveChain { .. }
+            | LogCommand::KeepAnchor(_)
+            | LogCommand::Audit(_)
+            | LogCommand::SetEvidenceRetention { .. }
+            | LogCommand::Erase { .. } => {
                 return Err(RpcError::new(Code::Malformed, "not here"));
             }
         };

@@ -18,7 +18,7 @@ use stele_types::object::BucketRow;
 use crate::apply::edge_of;
 use crate::keyspace::{self, MAP, Tag};
 use crate::kv::{KvError, KvRead};
-use crate::rows::{AnswerKeyRow, DataRow, RootRow, decode, load};
+use crate::rows::{AnswerKeyRow, DataRow, RetentionRow, RootRow, decode, load};
 
 /// Rows one call visits at most before it returns a truncated page.
 pub const ROWS_PER_CALL: usize = 10_000;
@@ -138,6 +138,7 @@ pub(crate) fn status(rows: &dyn KvRead) -> ReadResult<MetaStatus> {
         buckets: root.buckets,
         versions: data.versions,
         logical_bytes: data.logical_bytes,
+        evidence_kept_ms: load::<RetentionRow>(rows, &keyspace::RETENTION)?.and_then(|row| row.keep_ms),
         ..MetaStatus::default()
     })
 }

@@ -49,4 +49,7 @@ pub struct MetaStatus {
     /// Entries up to this index are purged: who lacks them needs a snapshot.
     #[serde(default)]
     pub purged: u64,
+    /// So long after a removal the log tells of the version, milliseconds; `None`: for ever.
+    #[serde(default)]
+    pub evidence_kept_ms: Option<u64>,
 }
