@@ -95,7 +95,11 @@ impl Log {
                 self.published = Some(signed);
                 MetaReply::Done
             }
-            LogCommand::SaveChain { .. } | LogCommand::KeepAnchor(_) | LogCommand::Audit(_) => {
+            LogCommand::SaveChain { .. }
+            | LogCommand::KeepAnchor(_)
+            | LogCommand::Audit(_)
+            | LogCommand::SetEvidenceRetention { .. }
+            | LogCommand::Erase { .. } => {
                 return Err(RpcError::new(Code::Malformed, "not here"));
             }
         };
@@ -292,4 +296,36 @@ async fn an_anchor_that_forgot_stops_until_it_is_told_to_take_over() {
     let error = world.anchor("b", false).step().await.unwrap_err();
     assert!(error.is_final() && error.to_string().contains("--adopt"), "{error}");
     assert_eq!(settle(&mut world.anchor("b", true)).await.unwrap(), [4, 8]);
+}
+
+/// The pair of these seeds.
+fn pair(seed: u8) -> Vec<Box<dyn Signer + Send + Sync>> {
+    vec![Box::new(Ed25519Signer::for_notes(name(), &[seed; 32])), Box::new(MlDsa44Signer::new(name(), &[seed + 1; 32]))]
+}
+
+/// Both pairs sign for a while; then the new one alone. It is one log, and one memory, all the time.
+#[tokio::test]
+async fn keys_change_with_an_overlap_and_the_log_goes_on() {
+    let world = World::new();
+    let anchor = |signers| {
+        let meta = MetaClient::new(Arc::new(world.network.transport(NodeId(9))), META);
+        let memory = Box::new(Memory::open(&world.path("m"), ORIGIN).unwrap());
+        let seat = Seat { meta, node: NodeId(9), rng: Arc::new(Fours) };
+        Anchor::new(seat, (name(), signers), memory, false)
+    };
+    let trusted = |seed| -> Vec<TrustedKey> {
+        pair(seed).iter().map(|signer| TrustedKey::new(signer.vkey().clone()).unwrap()).collect()
+    };
+    let signed_by = |seed| {
+        let note = Note::parse(&world.log(|log| log.published.clone()).unwrap().note).unwrap();
+        note.verify(&trusted(seed)).map_or(0, |verified| verified.len())
+    };
+    let policy = || String::from_utf8(world.log(|log| log.published.clone()).unwrap().policy.to_vec()).unwrap();
+    let steps = [(pair(1), (2, 0), 2), (pair(1).into_iter().chain(pair(3)).collect(), (2, 2), 4), (pair(3), (0, 2), 2)];
+    for (at, (signers, lines, keys)) in (1u64..).zip(steps) {
+        world.append(5);
+        assert_eq!(settle(&mut anchor(signers)).await.unwrap(), [5 * at]);
+        assert_eq!((signed_by(1), signed_by(3)), lines, "step {at}");
+        assert_eq!(policy().lines().filter(|line| line.starts_with("log ")).count(), keys);
+    }
 }

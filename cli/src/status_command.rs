@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::admin::status::Status;
+use crate::config::Span;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
@@ -66,6 +67,11 @@ async fn ask(addr: SocketAddr, path: &str) -> anyhow::Result<String> {
     Ok(body.to_owned())
 }
 
+/// A time for which evidence is kept, for people.
+pub(crate) fn kept_for(ms: Option<u64>) -> String {
+    ms.map_or_else(|| "for ever".to_owned(), |ms| Span(ms).to_string())
+}
+
 /// For people.
 pub(crate) fn render(status: &Status) -> String {
     let mut out = String::new();
@@ -86,6 +92,7 @@ pub(crate) fn render(status: &Status) -> String {
         placement.full_tolerance
     ));
     line(format!("log       {} entries, root {}", status.log.size, status.log.root));
+    line(format!("evidence  of removed versions is kept {}", kept_for(status.log.evidence_kept_ms)));
     line(format!("epoch     {}, fence {}, {} leases", status.epoch, status.fence, status.leases));
     line(format!(
         "objects   {} buckets, {} versions, {} logical, {} on drives",

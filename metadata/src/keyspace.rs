@@ -12,6 +12,7 @@
 //! | 01 | `06` | [`crate::rows::CheckpointRow`]: newest checkpoint of the log, and the note that signs it |
 //! | 01 | `07` | [`crate::rows::AuditsRow`]: when an audit last ran by itself |
 //! | 01 | `08` | [`crate::rows::PoliciesRow`]: under which trust policy each anchor published last |
+//! | 01 | `09` | [`crate::rows::RetentionRow`]: how long evidence is kept, and how far erasing it came |
 //! | 10 | bucket name | bucket id |
 //! | 11 | bucket id | bucket row |
 //! | 12 | lease | lease row |
@@ -31,7 +32,7 @@
 //! | 41 | pack | pack row |
 //! | 42 | owner, pack | pack of an owner whose inline manifest does not name it |
 //! | 43 | start epoch, owner | owner whose references were staged and not yet committed |
-//! | 50 | log, index | record and salt |
+//! | 50 | log, index | record and salt, or what is left of them |
 //! | 51 | log, level, tile | hashes |
 //! | 52 | chain name | [`crate::rows::ChainStateRow`]: what an anchor remembers of a chain |
 //! | 53 | chain name, size | [`crate::rows::AnchorRow`]: a checkpoint that stands on the chain, and the proof |
@@ -116,6 +117,9 @@ pub const AUDITS: [u8; 2] = [Tag::Single as u8, 7];
 
 /// Trust policies that anchors published last.
 pub const POLICIES: [u8; 2] = [Tag::Single as u8, 8];
+
+/// How long evidence is kept.
+pub const RETENTION: [u8; 2] = [Tag::Single as u8, 9];
 
 /// Key that a node signs answers to possession audits with.
 pub fn answer_key(node: NodeId) -> Vec<u8> {

@@ -19,6 +19,7 @@ use stele_types::map::ClusterMap;
 use stele_types::seam::Clock;
 use tokio::sync::watch;
 
+use crate::apply::erasure_is_due;
 use crate::config::MetadataConfig;
 use crate::keyspace::MAP;
 use crate::kv::{MetaKv, RedbKv};
@@ -287,6 +288,18 @@ impl MetadataNode {
         let limit = overseer::SILENCE.as_millis();
         let silent = |node| node != self.id && u128::from(self.heard.silence(term, now, node)) > limit;
         overseer::decide(&map, self.id, &self.group.voters(), silent)
+    }
+
+    /// Whether this node leads, and a step of erasing evidence would get anywhere.
+    pub(crate) fn erasure_is_due(&self) -> bool {
+        if !self.group.is_leader() {
+            return false;
+        }
+        let due = self.kv.view().and_then(|view| erasure_is_due(&*view, self.clock.unix_millis()));
+        due.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what evidence is to be erased can't be read");
+            false
+        })
     }
 
     /// Whether this node leads, as far as it knows.

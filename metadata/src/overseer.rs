@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use stele_rpc::meta::{Command, CommandEnvelope, MetaRequest, Origin};
+use stele_rpc::meta::{Command, CommandEnvelope, ERASED_ENTRIES_MAX, LogCommand, MetaRequest, Origin};
 use stele_types::ids::{CommandSequence, DriveId, NodeId, Salt};
 use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
 use stele_types::role::Role;
@@ -19,6 +19,8 @@ use crate::node::MetadataNode;
 pub const SILENCE: Duration = Duration::from_secs(10);
 /// Pause between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Looks between two steps of erasing what the log tells of removed versions.
+const LOOKS_PER_ERASURE: u32 = 60;
 /// Voters a group takes by itself.
 const VOTERS_MAX: usize = 5;
 
@@ -31,6 +33,8 @@ pub(crate) enum Action {
     AddVoter(NodeId),
     /// Take a removed metadata node's vote.
     RemoveVoter(NodeId),
+    /// Erase what the evidence log told long enough of removed versions.
+    Erase,
 }
 
 /// What the leader must do, given the map, its voters, and who is silent.
@@ -79,10 +83,13 @@ fn suspicions(map: &ClusterMap, silent: impl Fn(NodeId) -> bool) -> Vec<Action> 
 pub async fn run(node: Weak<MetadataNode>, rng: Arc<dyn Rng>) {
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looks = 0u32;
     loop {
         tick.tick().await;
         let Some(node) = node.upgrade() else { return };
-        for action in node.due() {
+        looks = (looks + 1) % LOOKS_PER_ERASURE;
+        let erasure = (looks == 0 && node.erasure_is_due()).then_some(Action::Erase);
+        for action in node.due().into_iter().chain(erasure) {
             let what = format!("{action:?}");
             let carrying_out = carry_out(&node, action, &*rng);
             tokio::pin!(carrying_out);
@@ -106,18 +113,22 @@ async fn carry_out(node: &MetadataNode, action: Action, rng: &dyn Rng) -> Result
         Action::AddVoter(id) => node.add_voter(id).await,
         Action::RemoveVoter(id) => node.remove_voter(id).await,
         Action::Suspect(drive, reason) => {
-            let command = Command::SetDriveState { drive, state: DriveState::Suspect, reason };
-            let envelope = CommandEnvelope {
-                lease: None,
-                sequence: CommandSequence(0),
-                lowest_open: CommandSequence(0),
-                origin: Origin { principal: "stele".into(), source: String::new(), node: node.id() },
-                salt: Some(Salt::from_bytes(random_bytes(rng))),
-                command,
-            };
-            node.answer(MetaRequest::Command(Box::new(envelope))).await.map(drop)
+            send(node, Command::SetDriveState { drive, state: DriveState::Suspect, reason }, rng).await
         }
+        Action::Erase => send(node, Command::Log(LogCommand::Erase { max_entries: ERASED_ENTRIES_MAX }), rng).await,
     }
+}
+
+async fn send(node: &MetadataNode, command: Command, rng: &dyn Rng) -> Result<(), stele_rpc::error::RpcError> {
+    let envelope = CommandEnvelope {
+        lease: None,
+        sequence: CommandSequence(0),
+        lowest_open: CommandSequence(0),
+        origin: Origin { principal: "stele".into(), source: String::new(), node: node.id() },
+        salt: Some(Salt::from_bytes(random_bytes(rng))),
+        command,
+    };
+    node.answer(MetaRequest::Command(Box::new(envelope))).await.map(drop)
 }
 
 #[cfg(test)]

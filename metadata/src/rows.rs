@@ -235,6 +235,14 @@ pub struct KeyRow {
     pub newest: Option<CommitSeq>,
     /// Null version.
     pub null: Option<CommitSeq>,
+    /// Events whose records were erased.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub erased: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A multipart upload.
@@ -272,10 +280,46 @@ impl UploadRow {
 /// One entry of the evidence log.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RecordRow {
-    /// Exact record bytes.
+    /// Exact record bytes; empty once they were erased.
     pub record: bytes::Bytes,
-    /// Salt; removed when a record is shredded.
+    /// Salt; goes with the record.
     pub salt: Option<stele_types::ids::Salt>,
+    /// What is left of an erased record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<ErasedRow>,
+}
+
+/// What is left of an erased record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ErasedRow {
+    /// The entry: the leaf is its hash.
+    pub entry: HashRow,
+    /// Entry of the event before it of the same key.
+    pub previous: Option<LogIndex>,
+    /// Entry of the erasure.
+    pub by: LogIndex,
+}
+
+/// How long evidence of removed versions is kept, and how far erasing it came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct RetentionRow {
+    /// Milliseconds after the removal; `None`: for ever.
+    pub keep_ms: Option<u64>,
+    /// Next entry to look at.
+    pub cursor: LogIndex,
+    /// A version whose events are being erased.
+    pub walk: Option<WalkRow>,
+}
+
+/// A version whose events are being erased.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WalkRow {
+    /// Next event of the key to look at, backwards.
+    pub at: LogIndex,
+    /// The version.
+    pub version: VersionId,
+    /// Commit time of its removal.
+    pub removed: UnixMillis,
 }
 
 /// Newest checkpoint of the evidence log.

@@ -12,8 +12,9 @@ pub use changes::{ChangeVersion, Changed, NewRetention, VersionChange};
 pub use listing::{ListPage, ListQuery, ListedKey};
 pub use log::{
     ANCHOR_PROOF_BYTES_MAX, ANSWER_KEY_BYTES_MAX, AuditStep, AuditStepKind, CHAIN_NAME_BYTES_MAX,
-    CHAIN_STATE_BYTES_MAX, CHAINS_MAX, ChainRow, Checkpoint, KEY_EVENTS_MAX, KeptAnchor, KeyEvent, LOG_ENTRIES_MAX,
-    LogCommand, LogHead, LogRead, LogRecord, LogReply, NOTE_BYTES_MAX, POLICY_BYTES_MAX, SignedNote, TreeHead,
+    CHAIN_STATE_BYTES_MAX, CHAINS_MAX, ChainRow, Checkpoint, ERASED_ENTRIES_MAX, KEY_EVENTS_MAX, KeptAnchor, KeyEvent,
+    LOG_ENTRIES_MAX, LogCommand, LogHead, LogRead, LogRecord, LogReply, NOTE_BYTES_MAX, POLICY_BYTES_MAX, SignedNote,
+    TreeHead,
 };
 pub use moves::{AppendVersion, Expected, RenameKey, RenameToken};
 pub use nodes::{Heartbeat, Liveness, NewNode, TokenRow};

@@ -3,7 +3,7 @@
 //! | step | does |
 //! |---|---|
 //! | E1 head | the newest signed checkpoint, and the policy that goes with it |
-//! | E2 events | of each key: the version's creation and all that happened since (select.rs) |
+//! | E2 events | of each key: the version's creation and all that happened since, and of what was erased the erasure (select.rs) |
 //! | E3 paths | from each entry to the checkpoint's root, made from tiles (log.rs) |
 //! | E4 versions | which of them still have bytes, and where |
 //! | E5 outside | of every chain and time-stamping authority the first proof that covers them |
@@ -35,8 +35,8 @@ use tokio::sync::mpsc;
 
 use self::archive::Archive;
 use self::content::{Show, write_object};
-use self::log::{Head, Joined, Paths, events, head, outside};
-use self::select::Found;
+use self::log::{Head, Joined, Paths, erasure, events, head, outside};
+use self::select::{Found, Kept, Logged, Selected};
 use crate::api::{BodyStream, ByteRange};
 use crate::body_out::marked;
 use crate::budget::Charge;
@@ -50,6 +50,8 @@ pub(crate) const EXPORTS_MAX: usize = 8;
 const EXPORT_BYTES: usize = 12 * MIB;
 /// Memory of one event: record, path, and what is known of its version.
 const EVENT_BYTES: usize = 8 * 1024;
+/// Memory of an erasure, which names up to 1,024 runs of entries.
+const ERASURE_BYTES: usize = 32 * 1024;
 
 /// What evidence is asked of.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,8 +90,12 @@ pub async fn export(gw: &Arc<Gateway>, asked: Vec<EvidenceOf>) -> Result<BodyStr
     let mut items = BTreeMap::new();
     let mut paths = Paths::new(head.tree.size);
     for one in asked {
-        let found = find(gw, &head, &one).await?; // E2
-        charges.push(gw.budget.charge(found.len() * EVENT_BYTES).await?);
+        let Selected { mut found, erasures } = find(gw, &head, &one).await?; // E2
+        charges.push(gw.budget.charge(found.len() * EVENT_BYTES + erasures.len() * ERASURE_BYTES).await?);
+        for index in erasures {
+            let Logged { index, record, bytes, salt } = erasure(gw, index).await?;
+            found.push(Found { index, record, bytes, salt, target: false });
+        }
         for event in found {
             let path = paths.of(gw, event.index.0).await?; // E3
             let show = show(gw, &one, &event).await?; // E4
@@ -115,7 +121,7 @@ pub async fn export(gw: &Arc<Gateway>, asked: Vec<EvidenceOf>) -> Result<BodyStr
 }
 
 /// E2.
-async fn find(gw: &Arc<Gateway>, head: &Head, one: &EvidenceOf) -> Result<Vec<Found>, GatewayError> {
+async fn find(gw: &Arc<Gateway>, head: &Head, one: &EvidenceOf) -> Result<Selected, GatewayError> {
     let subject = one.bucket == CLUSTER;
     let target = match one.version {
         _ if subject => None,
@@ -137,7 +143,10 @@ async fn find(gw: &Arc<Gateway>, head: &Head, one: &EvidenceOf) -> Result<Vec<Fo
     let mut selection = select::Selection::new(wanted);
     let mut before = None;
     while let Some(page) = events(gw, &one.bucket, &one.key, before).await? {
-        before = page.last().map(|event| event.index);
+        before = page.last().map(|event| match event {
+            Kept::Whole(event) => event.index,
+            Kept::Erased { index, .. } => *index,
+        });
         for event in page {
             if selection.push(event)?.is_break() {
                 return selection.finish(&one.key);

@@ -68,6 +68,8 @@ fn command_name(command: &Command) -> &'static str {
         Command::RenameKey(_) => "RenameKey",
         Command::Log(LogCommand::CommitCheckpoint { .. }) => "CommitCheckpoint",
         Command::Log(LogCommand::PublishNote(_)) => "PublishNote",
+        Command::Log(LogCommand::SetEvidenceRetention { .. }) => "SetEvidenceRetention",
+        Command::Log(LogCommand::Erase { .. }) => "Erase",
         Command::Log(LogCommand::SaveChain { .. }) => "SaveChain",
         Command::Log(LogCommand::KeepAnchor(_)) => "KeepAnchor",
         Command::Log(LogCommand::Audit(_)) => "Audit",

@@ -87,6 +87,9 @@ pub(crate) struct Placement {
 pub(crate) struct Log {
     pub(crate) size: u64,
     pub(crate) root: String,
+    /// So long after a removal it tells of the version; without it, for ever.
+    #[serde(default)]
+    pub(crate) evidence_kept_ms: Option<u64>,
 }
 
 /// One drive.
@@ -175,7 +178,11 @@ impl Status {
             problems,
             scheme: pgs.first().map(|pg| pg.scheme.to_string()).unwrap_or_default(),
             placement,
-            log: Log { size: parts.meta.log_size, root: hex::encode(parts.meta.log_root) },
+            log: Log {
+                size: parts.meta.log_size,
+                root: hex::encode(parts.meta.log_root),
+                evidence_kept_ms: parts.meta.evidence_kept_ms,
+            },
             epoch: parts.meta.epoch.0,
             fence: parts.meta.fence.0,
             leases: parts.meta.leases,

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `origin` | name of the log and of its keys |
 //! | `ed25519.seed`, `ml-dsa-44.seed` | the log's signing keys, 32 bytes as hex; for the owner only |
+//! | `next-ed25519.seed`, `next-ml-dsa-44.seed` | while keys change: the pair that takes over |
 //! | `verifier-keys` | what auditors need: one key per line |
 //! | `signed` | every size and root that was signed |
 //! | `ledger`, `ledger.seed` | the embedded chain and its key |
 //! | `chains` | what auditors need of chains: one per line |
 
 pub(crate) mod chains;
+mod keys;
 pub(crate) mod stamps;
 
 use std::path::{Path, PathBuf};
@@ -83,7 +85,9 @@ impl AnchorDir {
     async fn signers(&self, origin: &str, rng: &dyn Rng) -> anyhow::Result<Signers> {
         let name = self.own_seeds(ORIGIN, origin, rng).await?;
         let ed25519 = Ed25519Signer::for_notes(name.clone(), &self.seed(ED25519).await?);
-        self.with_keys(ORIGIN, name, ed25519).await
+        let (name, signers) = self.with_keys(ORIGIN, name, ed25519).await?;
+        let signers = self.with_next(&name, signers).await?;
+        Ok((name, signers))
     }
 
     /// The keys of the witness `name`, which are drawn at first. A directory that cosigned before and has none is

@@ -17,6 +17,7 @@ use super::{anchor, init, metadata, s3_gateway, storage_node};
 use crate::config::{Config, NodeFlags, PortFlags, Span, load_node};
 use crate::dev::data_dir::secret_from;
 use crate::real::{OsRng, RealClock};
+use crate::status_command::kept_for;
 
 /// What every role takes.
 #[derive(Args)]
@@ -132,6 +133,14 @@ pub(crate) enum ClusterCommand {
         #[arg(long, value_name = "N", default_value_t = 1)]
         nodes: usize,
     },
+    /// Say how long the evidence log tells of a version after its removal; then records and salts are erased.
+    KeepEvidence {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// A time as 3650d, or forever.
+        #[arg(value_name = "TIME")]
+        time: Keeping,
+    },
     /// Show the cluster. Exit code 0: all well, 1: problems, 2: not serving.
     Status {
         #[command(flatten)]
@@ -144,6 +153,21 @@ pub(crate) enum ClusterCommand {
         /// Its id, as `status` prints it.
         node: u64,
     },
+}
+
+/// How long evidence is kept; `None`: for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keeping(Option<Span>);
+
+impl std::str::FromStr for Keeping {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "forever" => Ok(Self(None)),
+            time => time.parse().map(|span| Self(Some(span))).map_err(|error| format!("{error}, or forever")),
+        }
+    }
 }
 
 /// How an operator is known.
@@ -259,6 +283,7 @@ impl ClusterCommand {
             | Self::Revoke { admin, .. }
             | Self::Place { admin, .. }
             | Self::Status { admin }
+            | Self::KeepEvidence { admin, .. }
             | Self::Remove { admin, .. } => Some(admin),
         }
     }
@@ -290,6 +315,12 @@ impl ClusterCommand {
                 say(as_json, &json!({ "groups": groups, "scheme": newest }), || {
                     format!("{groups} placement groups, {newest}")
                 });
+            }
+            Self::KeepEvidence { time, .. } => {
+                let kept = time.0.map(|span| u64::try_from(span.duration().as_millis()).unwrap_or(u64::MAX));
+                operator.keep_evidence(kept).await?;
+                let told = || format!("evidence of removed versions is kept {}", kept_for(kept));
+                say(as_json, &json!({ "evidence_kept_ms": kept }), told);
             }
             Self::Remove { node, .. } => {
                 operator.remove(NodeId(*node)).await?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use stele_rpc::client::{MetaClient, unexpected};
 use stele_rpc::join::token::{ADDRESSES_MAX, JoinToken};
-use stele_rpc::meta::{Command, MetaReply, MetaRequest};
+use stele_rpc::meta::{Command, LogCommand, MetaReply, MetaRequest};
 use stele_rpc::quic::config::QuicConfig;
 use stele_rpc::tls::authority::fingerprint_of_pem;
 use stele_types::ids::NodeId;
@@ -162,6 +162,15 @@ impl Operator {
         let voters = map.nodes.iter().filter(|n| n.role == Role::Metadata && n.state == NodeState::Active).count();
         ensure!(row.role != Role::Metadata || voters > 1, "node {node} is the only metadata node: add another first");
         self.command(Command::SetNodeState { node, state: NodeState::Removed }).await.map(drop)
+    }
+
+    /// Says how long evidence of removed versions is kept.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub(crate) async fn keep_evidence(&self, keep_ms: Option<u64>) -> anyhow::Result<()> {
+        self.map().await?;
+        self.command(Command::Log(LogCommand::SetEvidenceRetention { keep_ms })).await.map(drop)
     }
 
     /// Prints the state of the cluster.

@@ -2,6 +2,7 @@
 
 mod fsck;
 mod monitor;
+mod rotate;
 mod source;
 mod state;
 
@@ -17,6 +18,8 @@ pub(crate) enum LogCommand {
     /// Demand that all checkpoints ever seen belong to one history. Exit code 0: they do, 1: the log was forked or
     /// what a source serves is not its own.
     Monitor(monitor::MonitorArgs),
+    /// Draw other keys for a log, which sign beside the old ones; with --finish, instead of them.
+    RotateKeys(rotate::RotateArgs),
 }
 
 impl LogCommand {
@@ -24,6 +27,7 @@ impl LogCommand {
         match self {
             Self::Fsck(args) => fsck::run(args).await,
             Self::Monitor(args) => monitor::run(args).await,
+            Self::RotateKeys(args) => rotate::run(args).await,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod anchors;
 mod damage;
+mod erasures;
 mod forgery;
 mod golden;
 mod judgement;

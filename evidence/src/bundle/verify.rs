@@ -21,6 +21,7 @@ mod anchors;
 mod body;
 mod chain;
 mod digests;
+mod erased;
 mod log;
 mod object;
 mod outside;

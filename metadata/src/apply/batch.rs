@@ -31,6 +31,9 @@ pub struct ApplyOptions {
     /// Sabotage: commit whatever root is proposed for a size, again and again.
     #[cfg(feature = "sabotage")]
     pub checkpoints_unchecked: bool,
+    /// Sabotage: erase what the log says of removed versions at once.
+    #[cfg(feature = "sabotage")]
+    pub evidence_erased_early: bool,
 }
 
 impl ApplyOptions {
@@ -51,6 +54,13 @@ impl ApplyOptions {
     pub(crate) fn commits_any_checkpoint(self) -> bool {
         #[cfg(feature = "sabotage")]
         return self.checkpoints_unchecked;
+        #[cfg(not(feature = "sabotage"))]
+        false
+    }
+
+    pub(crate) fn erases_early(self) -> bool {
+        #[cfg(feature = "sabotage")]
+        return self.evidence_erased_early;
         #[cfg(not(feature = "sabotage"))]
         false
     }

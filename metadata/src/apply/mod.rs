@@ -15,6 +15,7 @@ use root::{SaidOfItself, acts};
 
 pub(crate) use batch::edge_of;
 pub use batch::{ApplyOptions, Batch, TileRows};
+pub(crate) use data::erasure_is_due;
 
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{Command, CommandEnvelope, LogCommand, MetaReply, Origin};
@@ -157,6 +158,8 @@ impl Batch<'_> {
             Command::Log(LogCommand::SaveChain { chain, expected, state }) => self.save_chain(chain, *expected, state),
             Command::Log(LogCommand::KeepAnchor(anchor)) => self.keep_anchor(anchor),
             Command::Log(LogCommand::Audit(step)) => self.log_audit(cx, step),
+            Command::Log(LogCommand::SetEvidenceRetention { keep_ms }) => self.set_evidence_retention(cx, *keep_ms),
+            Command::Log(LogCommand::Erase { max_entries }) => self.erase(cx, *max_entries),
             Command::SetAnswerKey { node, key } => self.set_answer_key(cx, *node, key),
         }
     }

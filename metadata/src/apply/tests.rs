@@ -15,6 +15,7 @@ use crate::testing::{LEASE_MS, Machine, create_upload, envelope, guard, range};
 mod acts;
 mod checkpoint;
 mod cluster_events;
+mod erasure;
 mod lock;
 mod model;
 mod moves;

@@ -9,7 +9,7 @@ use stele_rpc::meta::{
     ChainRow, KEY_EVENTS_MAX, KeptAnchor, KeyEvent, LOG_ENTRIES_MAX, LogHead, LogRead, LogRecord, LogReply, RangeRef,
     SignedNote, TreeHead,
 };
-use stele_types::ids::LogIndex;
+use stele_types::ids::{BucketId, LogIndex};
 
 use super::{ReadResult, admit, refuse};
 use crate::apply::edge_of;
@@ -39,10 +39,10 @@ pub(super) fn read(rows: &dyn KvRead, asked: &LogRead) -> ReadResult<LogReply> {
 }
 
 fn logged(row: RecordRow) -> LogRecord {
-    LogRecord { record: row.record, salt: row.salt }
+    LogRecord { record: row.record, salt: row.salt, erased_by: row.erased.map(|erased| erased.by) }
 }
 
-/// Follows the chain of a key's events backwards, from record to record.
+/// Follows the chain of a key's events backwards, from record to record, and through those that were erased.
 fn key_events(
     rows: &dyn KvRead,
     (range, key): (RangeRef, &str),
@@ -52,15 +52,18 @@ fn key_events(
     let bucket = if range == RangeRef::CLUSTER { range.bucket } else { admit(rows, range)?.id };
     let mut next = match before {
         None => load::<KeyRow>(rows, &keyspace::named(Tag::Key, range.bucket, key))?.and_then(|row| row.last_entry),
-        Some(index) => match event_at(rows, index)? {
-            Some((record, _)) if record.bucket_id == bucket && record.key == key => record.previous,
-            _ => return refuse(Code::Malformed, format!("entry {} of the log is no event of this key", index.0)),
+        Some(index) => match step_back(rows, index, (bucket, key))? {
+            Some((previous, _)) => previous,
+            None => return refuse(Code::Malformed, format!("entry {} of the log is no event of this key", index.0)),
         },
     };
     let mut found = Vec::new();
     while let Some(index) = next.filter(|_| found.len() < max.min(KEY_EVENTS_MAX) as usize) {
-        let Some((record, row)) = event_at(rows, index)? else { break };
-        next = record.previous;
+        // Whoever begins at an erased event of another key ends up here.
+        let Some((previous, row)) = step_back(rows, index, (bucket, key))? else {
+            return refuse(Code::Malformed, format!("entry {} of the log is no event of this key", index.0));
+        };
+        next = previous;
         found.push(KeyEvent { index, record: logged(row) });
     }
     Ok(LogReply::KeyEvents(found))
@@ -90,11 +93,20 @@ fn anchors(rows: &dyn KvRead, size: u64) -> ReadResult<LogReply> {
     Ok(LogReply::Anchors(found))
 }
 
-fn event_at(rows: &dyn KvRead, index: LogIndex) -> ReadResult<Option<(Record, RecordRow)>> {
+/// The event, and the index of the one before it of the same key. `None` if it is of another key: of an erased one nobody
+/// can tell.
+fn step_back(
+    rows: &dyn KvRead,
+    index: LogIndex,
+    (bucket, key): (BucketId, &str),
+) -> ReadResult<Option<(Option<LogIndex>, RecordRow)>> {
     let at = keyspace::record(index);
     let Some(row) = load::<RecordRow>(rows, &at)? else { return Ok(None) };
+    if let Some(erased) = row.erased {
+        return Ok(Some((erased.previous, row)));
+    }
     let record = Record::decode(&row.record).map_err(|error| corrupt(&at, error.to_string()))?;
-    Ok(Some((record, row)))
+    Ok((record.bucket_id == bucket && record.key == key).then_some((record.previous, row)))
 }
 
 fn head(rows: &dyn KvRead) -> ReadResult<LogHead> {
@@ -117,20 +129,28 @@ fn entries(rows: &dyn KvRead, from: LogIndex, max: u32) -> ReadResult<LogReply> 
     let end = LogIndex(from.0.saturating_add(u64::from(max)));
     let mut found = BytesMut::new();
     let mut broken: Option<KvError> = None;
-    rows.scan(&keyspace::record(from), &keyspace::record(end), &mut |key, value| {
-        match decode::<RecordRow>(key, value) {
-            Ok(RecordRow { record, salt: Some(salt) }) => {
+    rows.scan(
+        &keyspace::record(from),
+        &keyspace::record(end),
+        &mut |key, value| match decode::<RecordRow>(key, value) {
+            Ok(RecordRow { record, salt: Some(salt), .. }) => {
                 found.extend_from_slice(&Entry::new(&salt, &record).0);
                 ControlFlow::Continue(())
             }
-            // Without its salt nobody can compute the entry; its leaf is in the tiles.
-            Ok(RecordRow { salt: None, .. }) => ControlFlow::Break(()),
+            Ok(RecordRow { erased: Some(erased), .. }) => {
+                found.extend_from_slice(&erased.entry.0);
+                ControlFlow::Continue(())
+            }
+            Ok(RecordRow { salt: None, erased: None, .. }) => {
+                broken = Some(corrupt(key, "neither a salt nor an entry"));
+                ControlFlow::Break(())
+            }
             Err(error) => {
                 broken = Some(error);
                 ControlFlow::Break(())
             }
-        }
-    })?;
+        },
+    )?;
     match broken {
         Some(error) => Err(error.into()),
         None => Ok(LogReply::Entries(found.freeze())),

@@ -18,7 +18,7 @@ use stele_types::object::BucketRow;
 use crate::apply::edge_of;
 use crate::keyspace::{self, MAP, Tag};
 use crate::kv::{KvError, KvRead};
-use crate::rows::{AnswerKeyRow, AuditsRow, DataRow, RootRow, decode, load};
+use crate::rows::{AnswerKeyRow, AuditsRow, DataRow, RetentionRow, RootRow, decode, load};
 
 /// Rows one call visits at most before it returns a truncated page.
 pub const ROWS_PER_CALL: usize = 10_000;
@@ -140,6 +140,7 @@ pub(crate) fn status(rows: &dyn KvRead) -> ReadResult<MetaStatus> {
         versions: data.versions,
         logical_bytes: data.logical_bytes,
         last_audit: audits.map(|row| row.last_by_itself),
+        evidence_kept_ms: load::<RetentionRow>(rows, &keyspace::RETENTION)?.and_then(|row| row.keep_ms),
         ..MetaStatus::default()
     })
 }

@@ -60,7 +60,7 @@ fn sizes_of_common_rows() {
 
 #[test]
 fn golden_bytes() {
-    let key = KeyRow { events: 3, last_entry: Some(LogIndex(900)), newest: Some(CommitSeq(42)), null: None };
+    let key = KeyRow { events: 3, last_entry: Some(LogIndex(900)), newest: Some(CommitSeq(42)), null: None, erased: 0 };
     assert_eq!(encode(&key), [0x94, 3, 0xcd, 0x03, 0x84, 42, 0xc0]);
     let lease =
         LeaseRow { node: NodeId(1), expires: 70_000, lowest_epoch: Epoch(4), lowest_sequence: CommandSequence(9) };

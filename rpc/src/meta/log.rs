@@ -23,6 +23,8 @@ pub const CHAIN_NAME_BYTES_MAX: usize = 32;
 pub const CHAINS_MAX: usize = 16;
 /// Longest text of the key that a node signs answers to possession audits with, in bytes.
 pub const ANSWER_KEY_BYTES_MAX: usize = 512;
+/// Most records that one step of erasure looks at.
+pub const ERASED_ENTRIES_MAX: u32 = 1024;
 /// Most events of a key in one answer.
 pub const KEY_EVENTS_MAX: u32 = 64;
 
@@ -69,13 +71,16 @@ pub struct LogHead {
     pub published: Option<SignedNote>,
 }
 
-/// Exact bytes of a record, and its salt unless it was erased.
+/// Exact bytes of a record and its salt, or that they were erased.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LogRecord {
-    /// Deterministic CBOR.
+    /// Deterministic CBOR; empty if it was erased.
     pub record: Bytes,
-    /// 32 bytes.
+    /// 32 bytes; `None` if it was erased.
     pub salt: Option<Salt>,
+    /// Index of the event that says so.
+    #[serde(default)]
+    pub erased_by: Option<LogIndex>,
 }
 
 /// One event of a key.
@@ -161,13 +166,13 @@ pub enum LogReply {
     Head(Box<LogHead>),
     /// To `Tile`: 32 bytes each; empty if there is no such tile.
     Tile(Bytes),
-    /// To `Entries`: 32 bytes each. One whose salt was erased ends the answer.
+    /// To `Entries`: 32 bytes each, also where record and salt were erased.
     Entries(Bytes),
     /// To `Record`: `None` if there is no such record.
     Record(Option<LogRecord>),
     /// To `CommitCheckpoint`.
     Checkpoint(Checkpoint),
-    /// To `KeyEvents`: empty if there is none, or none before.
+    /// To `KeyEvents`: empty if there is none, or none before. Those that were erased are among them.
     KeyEvents(Vec<KeyEvent>),
     /// To `Chain`, and to `SaveChain`: the row as it is now.
     Chain(Option<ChainRow>),
@@ -205,6 +210,16 @@ pub enum LogCommand {
     KeepAnchor(KeptAnchor),
     /// Log a step of a possession audit.
     Audit(AuditStep),
+    /// How long records and salts of removed versions are kept after the removal; `None`: for ever.
+    SetEvidenceRetention {
+        /// Milliseconds.
+        keep_ms: Option<u64>,
+    },
+    /// One step of erasing what was kept long enough. Does nothing where nothing is due.
+    Erase {
+        /// Records to look at; at most [`ERASED_ENTRIES_MAX`].
+        max_entries: u32,
+    },
 }
 
 /// A step of a possession audit, as the log takes it. Repeating the newest step of an audit changes nothing.

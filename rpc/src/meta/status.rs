@@ -53,4 +53,7 @@ pub struct MetaStatus {
     /// Commit time at which the last possession audit that ran by itself began.
     #[serde(default)]
     pub last_audit: Option<UnixMillis>,
+    /// So long after a removal the log tells of the version, milliseconds; `None`: for ever.
+    #[serde(default)]
+    pub evidence_kept_ms: Option<u64>,
 }

@@ -49,6 +49,11 @@ fn commands(role: Role, command: &Command) -> bool {
     );
     let registers = matches!(command, Command::RegisterNode { .. } | Command::SetAnswerKey { .. });
     let audits = matches!(command, Command::Log(LogCommand::Audit(_)));
+    let keeps = matches!(command, Command::Log(LogCommand::SetEvidenceRetention { .. }));
+    let erases = matches!(command, Command::Log(LogCommand::Erase { .. }));
+    if keeps || erases {
+        return role == Role::Metadata || (keeps && role == Role::Admin);
+    }
     let closes = matches!(command, Command::Log(_)) && !audits;
     match role {
         Role::Admin => !closes,
@@ -101,6 +106,9 @@ mod tests {
         assert_eq!(allowed(&command(close)), [Metadata, Anchor]);
         let step = AuditStep { audit: [0; 16], kind: AuditStepKind::Report, digest: [0; 32] };
         assert_eq!(allowed(&command(Command::Log(LogCommand::Audit(step)))), [Metadata, S3Gateway, Admin]);
+        let keep = LogCommand::SetEvidenceRetention { keep_ms: Some(1) };
+        assert_eq!(allowed(&command(Command::Log(keep))), [Metadata, Admin]);
+        assert_eq!(allowed(&command(Command::Log(LogCommand::Erase { max_entries: 1 }))), [Metadata]);
         let key = Command::SetAnswerKey { node: NodeId(1), key: String::new() };
         assert_eq!(allowed(&command(key)), [Metadata, StorageNode, S3Gateway, Anchor, Admin]);
         assert_eq!(allowed(&Message::Meta(MetaRequest::Liveness)), Role::ALL);

@@ -15,7 +15,7 @@ use stele_rpc::meta::{
 };
 use stele_types::ids::LogIndex;
 
-use super::select::Logged;
+use super::select::{Kept, Logged};
 use crate::bucket::{range_of, with_bucket};
 use crate::error::{GatewayError, unexpected_reply};
 use crate::gateway::Gateway;
@@ -57,11 +57,11 @@ pub(super) async fn events(
     bucket: &str,
     key: &str,
     before: Option<LogIndex>,
-) -> Result<Option<Vec<Logged>>, GatewayError> {
+) -> Result<Option<Vec<Kept>>, GatewayError> {
     if bucket == CLUSTER {
         let asked = LogRead::KeyEvents { range: RangeRef::CLUSTER, key: key.to_owned(), before, max: KEY_EVENTS_MAX };
         let LogReply::KeyEvents(events) = ask(gw, asked).await? else { return Err(unexpected_reply("KeyEvents")) };
-        let page: Vec<Logged> = events.into_iter().map(logged).collect::<Result<_, _>>()?;
+        let page: Vec<Kept> = events.into_iter().map(kept).collect::<Result<_, _>>()?;
         return Ok((!page.is_empty()).then_some(page));
     }
     let reply = with_bucket(gw, bucket, |row| {
@@ -74,15 +74,33 @@ pub(super) async fn events(
             }
         }
     });
-    let page: Vec<Logged> = reply.await?.into_iter().map(logged).collect::<Result<_, _>>()?;
+    let page: Vec<Kept> = reply.await?.into_iter().map(kept).collect::<Result<_, _>>()?;
     Ok((!page.is_empty()).then_some(page))
 }
 
-fn logged(event: KeyEvent) -> Result<Logged, GatewayError> {
+fn kept(event: KeyEvent) -> Result<Kept, GatewayError> {
     let index = event.index;
-    let damaged = |error| GatewayError::Corrupt { what: format!("record {} of the evidence log: {error}", index.0) };
-    let record = Record::decode(&event.record.record).map_err(damaged)?;
-    Ok(Logged { index, record, bytes: event.record.record, salt: event.record.salt })
+    if let Some(by) = event.record.erased_by {
+        return Ok(Kept::Erased { index, by });
+    }
+    let damaged =
+        |error: String| GatewayError::Corrupt { what: format!("record {} of the evidence log: {error}", index.0) };
+    let record = Record::decode(&event.record.record).map_err(|error| damaged(error.to_string()))?;
+    let salt = event.record.salt.ok_or_else(|| damaged("it has no salt".to_owned()))?;
+    Ok(Kept::Whole(Box::new(Logged { index, record, bytes: event.record.record, salt })))
+}
+
+/// The erasure that an erased event names.
+pub(super) async fn erasure(gw: &Gateway, index: LogIndex) -> Result<Logged, GatewayError> {
+    let LogReply::Record(record) = ask(gw, LogRead::Record { index }).await? else {
+        return Err(unexpected_reply("Record"));
+    };
+    match record.map(|record| kept(KeyEvent { index, record })).transpose()? {
+        Some(Kept::Whole(logged)) => Ok(*logged),
+        Some(Kept::Erased { .. }) | None => {
+            Err(GatewayError::Corrupt { what: format!("record {} of the evidence log is not there", index.0) })
+        }
+    }
 }
 
 /// Evidence from outside the log, and how it is joined with the checkpoint.

@@ -3,6 +3,7 @@
 //! A version's evidence is its creation and all that happened to the key since, without a gap, so that an event
 //! that was left out shows. What came before says nothing about the version.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -18,8 +19,30 @@ pub(super) struct Logged {
     pub(super) record: Record,
     /// Exact bytes of `record`.
     pub(super) bytes: Bytes,
-    /// Without it nobody can prove the event.
-    pub(super) salt: Option<Salt>,
+    pub(super) salt: Salt,
+}
+
+/// What the log still has of an event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Kept {
+    /// All of it.
+    Whole(Box<Logged>),
+    /// Its place, and the entry of the erasure that names it.
+    Erased {
+        /// Its place.
+        index: LogIndex,
+        /// The erasure's place.
+        by: LogIndex,
+    },
+}
+
+/// What a bundle will hold of a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Selected {
+    /// Events, newest first.
+    pub(super) found: Vec<Found>,
+    /// Log indices of the erasures that explain what is missing in between.
+    pub(super) erasures: BTreeSet<LogIndex>,
 }
 
 /// An event that belongs into the bundle.
@@ -56,6 +79,7 @@ pub(super) struct Selection {
     wanted: Wanted,
     /// Newest first.
     found: Vec<Found>,
+    erasures: BTreeSet<LogIndex>,
     /// The creation of the version was among them.
     complete: bool,
     /// Log index of the creation, where the checkpoint does not cover it.
@@ -64,7 +88,7 @@ pub(super) struct Selection {
 
 impl Selection {
     pub(super) fn new(wanted: Wanted) -> Self {
-        Self { wanted, found: Vec::new(), complete: false, early: None }
+        Self { wanted, found: Vec::new(), erasures: BTreeSet::new(), complete: false, early: None }
     }
 
     fn is_target(&self, record: &Record) -> bool {
@@ -81,8 +105,18 @@ impl Selection {
     /// Takes the next older event; says whether more are needed.
     ///
     /// # Errors
-    /// More events than a bundle holds, or one whose salt was erased.
-    pub(super) fn push(&mut self, event: Logged) -> Result<ControlFlow<()>, GatewayError> {
+    /// More events than a bundle holds, or an erasure that the checkpoint does not cover.
+    pub(super) fn push(&mut self, event: Kept) -> Result<ControlFlow<()>, GatewayError> {
+        let event = match event {
+            Kept::Whole(event) => *event,
+            Kept::Erased { by, .. } if by.0 >= self.wanted.size => {
+                return Err(GatewayError::EvidenceNotReady { entry: by.0, size: self.wanted.size });
+            }
+            Kept::Erased { by, .. } => {
+                self.erasures.insert(by);
+                return Ok(ControlFlow::Continue(()));
+            }
+        };
         let target = !self.complete && self.is_target(&event.record);
         if event.index.0 >= self.wanted.size {
             if target || self.wanted.subject {
@@ -96,29 +130,27 @@ impl Selection {
             let what = format!("more than {max} events of the key belong to this evidence, and a bundle holds {max}");
             return Err(GatewayError::InvalidRequest { what });
         }
-        let Some(salt) = event.salt else {
-            let what = format!("the salt of entry {} of the evidence log was erased", event.index.0);
-            return Err(GatewayError::NoSuchEvidence { what });
-        };
-        let Logged { index, record, bytes, .. } = event;
+        let Logged { index, record, bytes, salt } = event;
         self.found.push(Found { index, record, bytes, salt, target });
         self.complete |= target;
         Ok(if target && !self.wanted.all { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
-    /// The chosen events, newest first.
+    /// What was chosen.
     ///
     /// # Errors
     /// `EvidenceNotReady`, or `NoSuchEvidence` if no event created the version.
-    pub(super) fn finish(self, key: &str) -> Result<Vec<Found>, GatewayError> {
+    pub(super) fn finish(self, key: &str) -> Result<Selected, GatewayError> {
         if let Some(entry) = self.early {
             return Err(GatewayError::EvidenceNotReady { entry: entry.0, size: self.wanted.size });
         }
         if !self.complete {
-            let what = format!("the evidence log has no event that created this version of {key:?}");
+            let erased =
+                if self.erasures.is_empty() { "" } else { ", or not any more: events of this key were erased" };
+            let what = format!("the evidence log has no event that created this version of {key:?}{erased}");
             return Err(GatewayError::NoSuchEvidence { what });
         }
-        Ok(self.found)
+        Ok(Selected { found: self.found, erasures: self.erasures })
     }
 }
 
@@ -157,7 +189,7 @@ mod tests {
             erased: Vec::new(),
         };
         let bytes = Bytes::from(record.encode());
-        Logged { index: LogIndex(index), record, bytes, salt: Some(Salt::from_bytes([1; 32])) }
+        Logged { index: LogIndex(index), record, bytes, salt: Salt::from_bytes([1; 32]) }
     }
 
     /// Two versions, a marker, the first version deleted; oldest first.
@@ -174,11 +206,11 @@ mod tests {
     fn select(wanted: Wanted) -> Result<Vec<(u64, bool)>, GatewayError> {
         let mut selection = Selection::new(wanted);
         for event in history().into_iter().rev() {
-            if selection.push(event)?.is_break() {
+            if selection.push(Kept::Whole(Box::new(event)))?.is_break() {
                 break;
             }
         }
-        Ok(selection.finish("k")?.into_iter().map(|found| (found.index.0, found.target)).collect())
+        Ok(selection.finish("k")?.found.into_iter().map(|found| (found.index.0, found.target)).collect())
     }
 
     const ALL: Wanted = Wanted { target: None, null: false, all: false, subject: false, size: 20, max: 9 };
@@ -214,11 +246,11 @@ mod tests {
             for (index, kind, key_event) in [(9, Event::AuditReport, 1), (4, Event::AuditBegun, 0)] {
                 let logged = event(index, kind, 0);
                 let record = Record { key_event, ..logged.record };
-                if selection.push(Logged { record, ..logged })?.is_break() {
+                if selection.push(Kept::Whole(Box::new(Logged { record, ..logged })))?.is_break() {
                     break;
                 }
             }
-            Ok::<usize, GatewayError>(selection.finish("audit/00")?.len())
+            Ok::<usize, GatewayError>(selection.finish("audit/00")?.found.len())
         };
         assert_eq!(audit(10).unwrap(), 2);
         assert!(matches!(audit(9).unwrap_err(), GatewayError::EvidenceNotReady { entry: 9, size: 9 }));
@@ -231,8 +263,32 @@ mod tests {
         assert!(select(Wanted { all: true, max: 5, ..ALL }).is_ok());
         let error = select(Wanted { all: true, max: 4, ..ALL }).unwrap_err();
         assert!(matches!(error, GatewayError::InvalidRequest { .. }), "{error}");
-        let mut selection = Selection::new(ALL);
-        let error = selection.push(Logged { salt: None, ..event(5, Event::Put, 1) }).unwrap_err();
-        assert!(error.to_string().contains("entry 5"), "{error}");
+    }
+
+    #[test]
+    fn erasures_come_in_place_of_what_they_erased() {
+        let erased = |index, by| Kept::Erased { index: LogIndex(index), by: LogIndex(by) };
+        let events = || {
+            let [first, second, .., last] = <[Logged; 5]>::try_from(history()).unwrap();
+            let whole = |event| Kept::Whole(Box::new(event));
+            [whole(last), erased(9, 15), erased(8, 14), whole(second), erased(4, 16), whole(first)]
+        };
+        let select = |wanted: Wanted| {
+            let mut selection = Selection::new(wanted);
+            for event in events() {
+                if selection.push(event)?.is_break() {
+                    break;
+                }
+            }
+            let selected = selection.finish("k")?;
+            let found: Vec<u64> = selected.found.iter().map(|found| found.index.0).collect();
+            Ok::<_, GatewayError>((found, selected.erasures.iter().map(|at| at.0).collect::<Vec<_>>()))
+        };
+        assert_eq!(select(ALL).unwrap(), (vec![12, 5], vec![14, 15]), "what lies before the version is not asked");
+        assert_eq!(select(Wanted { all: true, ..ALL }).unwrap(), (vec![12, 5, 3], vec![14, 15, 16]));
+        let error = select(Wanted { size: 15, ..ALL }).unwrap_err();
+        assert!(matches!(error, GatewayError::EvidenceNotReady { entry: 15, size: 15 }), "{error}");
+        let error = select(Wanted { target: Some(version(3)), ..ALL }).unwrap_err();
+        assert!(matches!(&error, GatewayError::NoSuchEvidence { .. }) && error.to_string().contains("were erased"));
     }
 }

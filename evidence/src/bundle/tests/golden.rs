@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use super::erasures::erased;
 use crate::bundle::files::{Files, Source as _};
 use crate::bundle::testing::outside::{anchored, chains, stamped};
 use crate::bundle::testing::{deletion, judge, range, whole};
 
 type Make = fn() -> Files;
 
-const BUNDLES: [(&str, Make); 5] = [
+const BUNDLES: [(&str, Make); 6] = [
     ("bundle-whole", || whole(true)),
     ("bundle-range", range),
     ("bundle-deletion", deletion),
+    ("bundle-erased", erased),
     ("bundle-anchored", anchored),
     ("bundle-stamped", stamped),
 ];

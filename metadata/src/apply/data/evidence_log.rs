@@ -119,7 +119,7 @@ impl Batch<'_> {
         for tile in full {
             self.rows.put(&keyspace::tile(tile.level, tile.index), tile.hashes.as_flattened())?;
         }
-        let row = RecordRow { record: bytes::Bytes::copy_from_slice(record), salt: Some(salt) };
+        let row = RecordRow { record: bytes::Bytes::copy_from_slice(record), salt: Some(salt), erased: None };
         self.put_row(&keyspace::record(index), &row)?;
         Ok(index)
     }

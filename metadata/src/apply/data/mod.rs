@@ -6,6 +6,7 @@ mod changes;
 mod checkpoint;
 mod cluster_events;
 mod delete;
+mod erasure;
 mod evidence_log;
 mod lock;
 mod parts;
@@ -15,6 +16,7 @@ mod uploads;
 mod versions;
 
 pub(crate) use cluster_events::ClusterEvent;
+pub(crate) use erasure::is_due as erasure_is_due;
 pub(crate) use lock::{check_default, date};
 
 use stele_rpc::meta::WriteGuard;

@@ -32,7 +32,12 @@ pub(crate) fn is_act(command: &Command) -> bool {
         | Command::CreateBucket { .. }
         | Command::ConfigureBucket { .. }
         | Command::DeleteBucket { .. }
-        | Command::Log(LogCommand::PublishNote(_) | LogCommand::Audit(_)) => true,
+        | Command::Log(
+            LogCommand::PublishNote(_)
+            | LogCommand::Audit(_)
+            | LogCommand::SetEvidenceRetention { .. }
+            | LogCommand::Erase { .. },
+        ) => true,
         Command::GrantLease { .. }
         | Command::RenewLease { .. }
         | Command::ReleaseLease { .. }

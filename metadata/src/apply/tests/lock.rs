@@ -21,7 +21,7 @@ fn lock(retention: Retention) -> Lock {
 }
 
 /// A bucket with object lock.
-fn locked_bucket(m: &mut Machine) -> BucketId {
+pub(super) fn locked_bucket(m: &mut Machine) -> BucketId {
     match m.run(Command::CreateBucket { name: "b".into(), object_lock: true }) {
         Ok(MetaReply::Bucket(row)) => {
             assert_eq!((row.versioning, row.object_lock), (Versioning::Enabled, Some(ObjectLock::default())));
@@ -56,7 +56,7 @@ fn retain(
     change(m, b, id, VersionChange::Retention(NewRetention { retention, bypass, salt }))
 }
 
-fn hold(m: &mut Machine, b: BucketId, id: VersionId, on: bool) -> Result<MetaReply, RpcError> {
+pub(super) fn hold(m: &mut Machine, b: BucketId, id: VersionId, on: bool) -> Result<MetaReply, RpcError> {
     let salt = Salt::from_bytes(m.draws.bytes());
     change(m, b, id, VersionChange::LegalHold { on, salt })
 }
