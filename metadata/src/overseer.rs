@@ -1,6 +1,6 @@
-//! What the leader does about nodes without being asked: drives of a silent node are counted out until it is
-//! back, metadata nodes that joined become voters, and removed ones lose their vote. [`decide`] is pure;
-//! [`run`] carries it out, on every metadata node, and does nothing where it does not lead.
+//! What the leader does without being asked: drives of a silent node are counted out until it is back, metadata nodes
+//! that joined become voters, removed ones lose their vote, and evidence that was kept long enough is erased step by
+//! step. [`decide`] is pure; [`run`] carries it out, on every metadata node, and does nothing where it does not lead.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
