@@ -356,6 +356,9 @@ pub struct ChainStateRow {
     pub sequence: u64,
     /// Opaque.
     pub state: bytes::Bytes,
+    /// Entries that its newest anchor covers.
+    #[serde(default)]
+    pub newest: u64,
 }
 
 /// A checkpoint that stands on a chain.

@@ -17,6 +17,11 @@ struct DriveLabel {
     drive: String,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ChainLabel {
+    chain: String,
+}
+
 /// Gauges that are set from the status at each scrape.
 #[derive(Debug, Default)]
 struct StoreGauges {
@@ -26,6 +31,8 @@ struct StoreGauges {
     placement_groups_writable: Gauge,
     drive_ok: Family<DriveLabel, Gauge>,
     evidence_log_entries: Gauge,
+    evidence_log_signed: Gauge,
+    evidence_log_anchored: Family<ChainLabel, Gauge>,
     versions: Gauge,
     logical_bytes: Gauge,
     live_bytes: Gauge,
@@ -59,6 +66,10 @@ impl Metrics {
         registry.register("placement_groups_writable", help, g.placement_groups_writable.clone());
         registry.register("drive_ok", "1 when the drive serves", g.drive_ok.clone());
         registry.register("evidence_log_entries", "Entries of the evidence log", g.evidence_log_entries.clone());
+        let help = "Entries that the newest signed checkpoint of the evidence log covers";
+        registry.register("evidence_log_signed", help, g.evidence_log_signed.clone());
+        let help = "Entries that the newest anchor or time stamp covers, by chain";
+        registry.register("evidence_log_anchored", help, g.evidence_log_anchored.clone());
         registry.register("versions", "Versions stored", g.versions.clone());
         registry.register_with_unit("logical", "Bytes of versions", Unit::Bytes, g.logical_bytes.clone());
         let help = "Bytes of living records on all drives";
@@ -86,6 +97,10 @@ impl Metrics {
             g.drive_ok.get_or_create(&label).set(i64::from(drive.state == "ok"));
         }
         g.evidence_log_entries.set(as_i64(status.log.size));
+        g.evidence_log_signed.set(as_i64(status.log.signed));
+        for (chain, size) in &status.log.anchored {
+            g.evidence_log_anchored.get_or_create(&ChainLabel { chain: chain.clone() }).set(as_i64(*size));
+        }
         g.versions.set(as_i64(status.versions));
         g.logical_bytes.set(as_i64(status.logical_bytes));
         g.live_bytes.set(as_i64(status.live_bytes));

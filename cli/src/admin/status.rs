@@ -87,6 +87,14 @@ pub(crate) struct Placement {
 pub(crate) struct Log {
     pub(crate) size: u64,
     pub(crate) root: String,
+    /// Entries that the newest checkpoint covers, and those that the newest signed one covers.
+    #[serde(default)]
+    pub(crate) checkpoint: u64,
+    #[serde(default)]
+    pub(crate) signed: u64,
+    /// By chain or time-stamping authority: entries that its newest anchor or time stamp covers.
+    #[serde(default)]
+    pub(crate) anchored: BTreeMap<String, u64>,
     /// So long after a removal it tells of the version; without it, for ever.
     #[serde(default)]
     pub(crate) evidence_kept_ms: Option<u64>,
@@ -181,6 +189,9 @@ impl Status {
             log: Log {
                 size: parts.meta.log_size,
                 root: hex::encode(parts.meta.log_root),
+                checkpoint: parts.meta.checkpoint,
+                signed: parts.meta.signed,
+                anchored: parts.meta.anchored.iter().cloned().collect(),
                 evidence_kept_ms: parts.meta.evidence_kept_ms,
             },
             epoch: parts.meta.epoch.0,

@@ -18,7 +18,9 @@ use stele_types::object::BucketRow;
 use crate::apply::edge_of;
 use crate::keyspace::{self, MAP, Tag};
 use crate::kv::{KvError, KvRead};
-use crate::rows::{AnswerKeyRow, AuditsRow, DataRow, RetentionRow, RootRow, decode, load};
+use crate::rows::{
+    AnswerKeyRow, AuditsRow, ChainStateRow, CheckpointRow, DataRow, RetentionRow, RootRow, decode, load,
+};
 
 /// Rows one call visits at most before it returns a truncated page.
 pub const ROWS_PER_CALL: usize = 10_000;
@@ -118,11 +120,25 @@ fn answer_keys(rows: &dyn KvRead) -> ReadResult<Vec<(NodeId, String)>> {
     Ok(found.into_iter().collect::<Result<_, _>>()?)
 }
 
+/// Of every chain the entries that its newest anchor covers.
+fn anchored(rows: &dyn KvRead) -> ReadResult<Vec<(String, u64)>> {
+    let (from, to) = keyspace::table(Tag::Chain);
+    let mut found = Vec::new();
+    rows.scan(&from, &to, &mut |key, value| {
+        if let Some(name) = keyspace::chain_name(key) {
+            found.push(decode::<ChainStateRow>(key, value).map(|row| (name.to_owned(), row.newest)));
+        }
+        std::ops::ControlFlow::Continue(())
+    })?;
+    Ok(found.into_iter().collect::<Result<_, _>>()?)
+}
+
 /// What the rows know of the status; leader, applied index and fsyncs are the node's to fill in.
 pub(crate) fn status(rows: &dyn KvRead) -> ReadResult<MetaStatus> {
     let root: RootRow = load(rows, &keyspace::ROOT)?.unwrap_or_default();
     let data: DataRow = load(rows, &keyspace::DATA)?.unwrap_or_default();
     let edge: Edge = edge_of(&data)?;
+    let checkpoint: Option<CheckpointRow> = load(rows, &keyspace::CHECKPOINT)?;
     let audits: Option<AuditsRow> = load(rows, &keyspace::AUDITS)?;
     let (from, to) = keyspace::table(Tag::Lease);
     let mut leases = 0;
@@ -139,6 +155,9 @@ pub(crate) fn status(rows: &dyn KvRead) -> ReadResult<MetaStatus> {
         buckets: root.buckets,
         versions: data.versions,
         logical_bytes: data.logical_bytes,
+        checkpoint: checkpoint.as_ref().map_or(0, |row| row.size),
+        signed: checkpoint.and_then(|row| row.published).map_or(0, |published| published.size),
+        anchored: anchored(rows)?,
         last_audit: audits.map(|row| row.last_by_itself),
         evidence_kept_ms: load::<RetentionRow>(rows, &keyspace::RETENTION)?.and_then(|row| row.keep_ms),
         ..MetaStatus::default()

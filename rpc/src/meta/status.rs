@@ -50,6 +50,15 @@ pub struct MetaStatus {
     /// Entries up to this index are purged: who lacks them needs a snapshot.
     #[serde(default)]
     pub purged: u64,
+    /// Entries that the newest checkpoint of the evidence log covers.
+    #[serde(default)]
+    pub checkpoint: u64,
+    /// Entries that the newest signed checkpoint covers.
+    #[serde(default)]
+    pub signed: u64,
+    /// Of every chain and time-stamping authority: entries that its newest anchor or time stamp covers.
+    #[serde(default)]
+    pub anchored: Vec<(String, u64)>,
     /// Commit time at which the last possession audit that ran by itself began.
     #[serde(default)]
     pub last_audit: Option<UnixMillis>,

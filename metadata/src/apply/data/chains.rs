@@ -35,7 +35,8 @@ impl Batch<'_> {
         if row.is_none() && self.chains()? >= CHAINS_MAX {
             return refuse(Code::Malformed, format!("a log has at most {CHAINS_MAX} chains"));
         }
-        let row = ChainStateRow { sequence: sequence + 1, state: state.clone() };
+        let newest = row.map_or(0, |row| row.newest);
+        let row = ChainStateRow { sequence: sequence + 1, state: state.clone(), newest };
         self.put_row(&key, &row)?;
         let saved = ChainRow { sequence: row.sequence, state: row.state };
         Ok(MetaReply::Log(LogReply::Chain(Some(saved))))
@@ -72,6 +73,11 @@ impl Batch<'_> {
             None => {
                 let row = AnchorRow { root: HashRow(anchor.head.root), proof: anchor.proof.clone() };
                 self.put_row(&key, &row)?;
+                let chain = keyspace::chain(&anchor.chain);
+                if let Some(row) = load::<ChainStateRow>(self.rows, &chain)? {
+                    let newest = row.newest.max(anchor.head.size);
+                    self.put_row(&chain, &ChainStateRow { newest, ..row })?;
+                }
                 Ok(MetaReply::Done)
             }
         }

@@ -180,6 +180,13 @@ fn anchors_are_kept_of_sizes_that_were_closed() {
     assert_eq!(anchors(&m, size(2)), [of("a", size(3), b"a3"), of("aa", size(2), b"aa2")]);
     assert_eq!(anchors(&m, size(3)), [of("a", size(3), b"a3")]);
     assert_eq!(anchors(&m, size(4)), []);
+    // Whatever comes later does not take the newest one back.
+    keep(&mut m, "a", heads[1], b"a2").unwrap();
+    let row = LogCommand::SaveChain { chain: "a".into(), expected: 1, state: vec![1].into() };
+    m.cluster(Command::Log(row)).unwrap();
+    let Ok(MetaReply::Status(status)) = m.read(&MetaRequest::Status) else { panic!("a status") };
+    assert_eq!(status.anchored, [("a".to_owned(), size(3)), ("aa".to_owned(), size(2))]);
+    assert_eq!((status.checkpoint, status.signed), (size(4), 0));
 }
 
 #[test]
