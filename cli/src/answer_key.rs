@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytes::Bytes;
 use stele_evidence::keys::{Ed25519Signer, SEED_LEN, Signer as _};
 use stele_evidence::vkey::KeyName;
@@ -48,18 +48,17 @@ pub(crate) async fn open(
     Ok(Ed25519Signer::for_audit_answers(name, &seed))
 }
 
-/// Tells the cluster, until it knows.
-///
-/// # Errors
-/// The cluster knows this node with another key.
-pub(crate) async fn tell(meta: &MetaClient, node: NodeId, signer: &Ed25519Signer) -> anyhow::Result<()> {
+/// Tells the cluster, until it knows. False if it knows this node with another key: a lost seed must not keep a node
+/// from serving data, but its answers would convince nobody, so that it gives none.
+pub(crate) async fn tell(meta: &MetaClient, node: NodeId, signer: &Ed25519Signer) -> bool {
     let command = Command::SetAnswerKey { node, key: signer.vkey().to_string() };
     let envelope = cluster_command(command, node);
     loop {
         match meta.command(envelope.clone(), TIMEOUT).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return true,
             Err(error) if matches!(error.code, Code::Forbidden | Code::Malformed) => {
-                bail!("the key for answers to possession audits was refused: {error}")
+                tracing::error!("possession audits get no answers from here: {error}");
+                return false;
             }
             Err(error) => tracing::debug!(%error, "the key for answers to possession audits is not known yet"),
         }

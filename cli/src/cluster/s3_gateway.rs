@@ -111,7 +111,7 @@ async fn start(
     let follower = Follower::new(config, (&wire, &meta), dir, &member, clock);
     follower.register(&[]).await?;
     let signer = dir.answer_key(&member, &**rng).await?;
-    answer_key::tell(&meta, member.node, &signer).await?;
+    let key_known = answer_key::tell(&meta, member.node, &signer).await;
     let mut attempt = 0u32;
     let gateway = loop {
         let deps = GatewayDeps {
@@ -134,7 +134,9 @@ async fn start(
             Err(error) => return Err(error.into()),
         }
     };
-    gateway.answer_audits(signer);
+    if key_known {
+        gateway.answer_audits(signer);
+    }
     Ok((member, wire, meta, follower, gateway))
 }
 

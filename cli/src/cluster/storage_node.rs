@@ -63,12 +63,10 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
         signal = signals.wait() => { tracing::info!(signal, "stopping"); None }
         registered = register(&follower, &rows, (&meta, &signer)) => Some(registered),
     };
-    let serving = match registered {
-        Some(registered) => registered.map(|()| true)?,
-        None => false,
-    };
-    if serving {
-        node.answer_audits(Answers::new(signer, Arc::clone(&clock), Executor::Threads));
+    if let Some(key_known) = registered.transpose()? {
+        if key_known {
+            node.answer_audits(Answers::new(signer, Arc::clone(&clock), Executor::Threads));
+        }
         running.background.push(tokio::spawn(follower.run()));
         running.background.push(tokio::spawn(take_maps(wire.map.subscribe(), Arc::clone(&node))));
         running.background.push(tokio::spawn(watch(&meta, &member, &node).run()));
@@ -85,14 +83,14 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says where this node is, what it has, and which key it signs with.
+/// Says where this node is, what it has, and which key it signs with. False if that key is refused.
 async fn register(
     follower: &Follower,
     rows: &[DriveRow],
     (meta, signer): (&MetaClient, &Ed25519Signer),
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     follower.register(rows).await?;
-    answer_key::tell(meta, follower.member.node, signer).await
+    Ok(answer_key::tell(meta, follower.member.node, signer).await)
 }
 
 fn watch(meta: &MetaClient, member: &Member, node: &Arc<StorageNode>) -> DriveWatch {

@@ -104,7 +104,9 @@ impl Store {
         for node in [STORAGE, GATEWAY] {
             let signer = data.answer_key(cluster.id, node, rng.as_ref()).await?;
             let meta = MetaClient::new(Arc::new(network.transport(node)), METADATA);
-            answer_key::tell(&meta, node, &signer).await?;
+            if !answer_key::tell(&meta, node, &signer).await {
+                continue;
+            }
             if node == STORAGE {
                 storage.answer_audits(Answers::new(signer, Arc::clone(&clock), Executor::Threads));
             } else {
