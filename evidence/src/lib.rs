@@ -10,6 +10,7 @@
 //! | [`tiles`] | C2SP tlog-tiles: which hashes stand in which tile, and hashes of subtrees from tiles |
 //! | [`fetched`] | tiles that are fetched one at a time, as proofs need them |
 //! | [`rebuild`] | a log computed anew from its entries |
+//! | [`log_archive`] | records of long ago, as files |
 //! | [`watch`] | whether checkpoints belong to one history |
 //! | [`tile_path`] | where tiles and entry bundles stand |
 //! | [`entry_bundle`] | entry bundles: the entries of a tile |
@@ -41,6 +42,7 @@ pub mod fuzzing;
 mod golden;
 pub mod keys;
 mod lines;
+pub mod log_archive;
 pub mod note;
 #[cfg(test)]
 mod oracles;

@@ -3,6 +3,7 @@
 mod changes;
 mod listing;
 mod log;
+mod log_archive;
 mod moves;
 mod nodes;
 mod status;
@@ -15,6 +16,10 @@ pub use log::{
     CHAIN_STATE_BYTES_MAX, CHAINS_MAX, ChainRow, Checkpoint, ERASED_ENTRIES_MAX, KEY_EVENTS_MAX, KeptAnchor, KeyEvent,
     LOG_ENTRIES_MAX, LogCommand, LogHead, LogRead, LogRecord, LogReply, NOTE_BYTES_MAX, POLICY_BYTES_MAX, SignedNote,
     TreeHead,
+};
+pub use log_archive::{
+    ArchiveInfo, ArchiveMade, ArchiveObject, ArchivePlan, COPIES_MAX, COPY_PATH_MAX, FOLDED_MAX, Fold, LogItem, RecordCopy,
+    WANTED_TILES_MAX,
 };
 pub use moves::{AppendVersion, Expected, RenameKey, RenameToken};
 pub use nodes::{Heartbeat, Liveness, NewNode, TokenRow};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use stele_types::ids::{LogIndex, Salt};
 use stele_types::seam::UnixMillis;
 
-use super::RangeRef;
+use super::{ArchiveInfo, ArchiveMade, ArchivePlan, LogItem, RangeRef, RecordCopy};
 
 /// Most entries of one answer: those of a full tile.
 pub const LOG_ENTRIES_MAX: u32 = 256;
@@ -81,6 +81,9 @@ pub struct LogRecord {
     /// Index of the event that says so.
     #[serde(default)]
     pub erased_by: Option<LogIndex>,
+    /// Of an erased one: entry of the event before it of the same key.
+    #[serde(default)]
+    pub previous: Option<LogIndex>,
 }
 
 /// One event of a key.
@@ -157,6 +160,20 @@ pub enum LogRead {
         /// Entries.
         size: u64,
     },
+    /// What the metadata service itself holds of entries in order.
+    Items {
+        /// First.
+        from: LogIndex,
+        /// At most this many, and at most [`LOG_ENTRIES_MAX`].
+        max: u32,
+    },
+    /// What is to be done about archives.
+    ArchivePlan,
+    /// Where an archive is.
+    Archive {
+        /// Which one.
+        number: u64,
+    },
 }
 
 /// An answer about the log.
@@ -180,6 +197,22 @@ pub enum LogReply {
     Anchors(Vec<KeptAnchor>),
     /// To `Audit`: the entry.
     Logged(LogIndex),
+    /// To `Tile`, `Entries`, `Record` and `KeyEvents`: the answer needs what an archive holds, from the record of this
+    /// index on. Of `KeyEvents` it is the one before which events were asked for.
+    Archived(LogIndex),
+    /// To `KeyEvents`: the next event is in an archive.
+    KeyEventsToArchive {
+        /// Those before.
+        events: Vec<KeyEvent>,
+        /// The next one.
+        next: LogIndex,
+    },
+    /// To `Items`: as many as there are in a row, and not all that were asked for if they are long.
+    Items(Vec<LogItem>),
+    /// To `ArchivePlan`.
+    ArchivePlan(Box<ArchivePlan>),
+    /// To `Archive`: `None` if there is none of this number.
+    Archive(Option<Box<ArchiveInfo>>),
 }
 
 /// A step of the one that closes sizes of the log. Idempotent by nature.
@@ -219,6 +252,36 @@ pub enum LogCommand {
     Erase {
         /// Records to look at; at most [`ERASED_ENTRIES_MAX`].
         max_entries: u32,
+        /// Of records that stand in archives, those that the step comes to; at most [`COPIES_MAX`](super::COPIES_MAX).
+        #[serde(default)]
+        copies: Vec<RecordCopy>,
+    },
+    /// Take note of an archive. Refused as malformed unless its number is the next one, entries so old may be archived,
+    /// and the object exists; or unless it replaces the one that is known, and differs from it only in sections that
+    /// were not moved, or hold entries that were erased since.
+    Archive(Box<ArchiveMade>),
+    /// Drop the rows of the next section of an archive. Refused as malformed if they are not what the archive holds.
+    MoveToArchive {
+        /// Which archive.
+        number: u64,
+        /// Which section. One that was moved before changes nothing.
+        section: u32,
+    },
+    /// Ask for a tile that only an archive holds. Of the tiles that are asked for so many stay.
+    WantTile {
+        /// Level.
+        level: u8,
+        /// Index on that level.
+        index: u64,
+    },
+    /// Bring back a tile that somebody wants. Refused as malformed unless its hashes are the log's.
+    RestoreTile {
+        /// Index of the tile of level 0.
+        index: u64,
+        /// Its hashes, 32 bytes each.
+        leaves: Bytes,
+        /// Roots of the full tiles of its archive, 32 bytes each.
+        tiles: Bytes,
     },
 }
 

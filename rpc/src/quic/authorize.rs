@@ -50,9 +50,18 @@ fn commands(role: Role, command: &Command) -> bool {
     let registers = matches!(command, Command::RegisterNode { .. } | Command::SetAnswerKey { .. });
     let audits = matches!(command, Command::Log(LogCommand::Audit(_)));
     let keeps = matches!(command, Command::Log(LogCommand::SetEvidenceRetention { .. }));
-    let erases = matches!(command, Command::Log(LogCommand::Erase { .. }));
-    if keeps || erases {
-        return role == Role::Metadata || (keeps && role == Role::Admin);
+    let archives = matches!(
+        command,
+        Command::Log(
+            LogCommand::Erase { .. }
+                | LogCommand::Archive(_)
+                | LogCommand::MoveToArchive { .. }
+                | LogCommand::RestoreTile { .. }
+        )
+    );
+    if keeps || archives {
+        let other = if keeps { Role::Admin } else { Role::S3Gateway };
+        return role == Role::Metadata || role == other;
     }
     let closes = matches!(command, Command::Log(_)) && !audits;
     match role {
@@ -108,7 +117,12 @@ mod tests {
         assert_eq!(allowed(&command(Command::Log(LogCommand::Audit(step)))), [Metadata, S3Gateway, Admin]);
         let keep = LogCommand::SetEvidenceRetention { keep_ms: Some(1) };
         assert_eq!(allowed(&command(Command::Log(keep))), [Metadata, Admin]);
-        assert_eq!(allowed(&command(Command::Log(LogCommand::Erase { max_entries: 1 }))), [Metadata]);
+        let erase = LogCommand::Erase { max_entries: 1, copies: Vec::new() };
+        assert_eq!(allowed(&command(Command::Log(erase))), [Metadata, S3Gateway]);
+        let moved = LogCommand::MoveToArchive { number: 0, section: 0 };
+        assert_eq!(allowed(&command(Command::Log(moved))), [Metadata, S3Gateway]);
+        let want = LogCommand::WantTile { level: 0, index: 0 };
+        assert_eq!(allowed(&command(Command::Log(want))), [Metadata, Anchor]);
         let key = Command::SetAnswerKey { node: NodeId(1), key: String::new() };
         assert_eq!(allowed(&command(key)), [Metadata, StorageNode, S3Gateway, Anchor, Admin]);
         assert_eq!(allowed(&Message::Meta(MetaRequest::Liveness)), Role::ALL);
