@@ -42,7 +42,8 @@ impl Height {
         }
     }
 
-    fn from_level(level: u8) -> Option<Self> {
+    /// The height whose archives tiles of this level hold hashes of.
+    pub fn from_level(level: u8) -> Option<Self> {
         [Self::Tile, Self::TileOfTiles].into_iter().find(|height| height.level() == level)
     }
 

@@ -13,6 +13,7 @@
 //! | 01 | `07` | [`crate::rows::AuditsRow`]: when an audit last ran by itself |
 //! | 01 | `08` | [`crate::rows::PoliciesRow`]: under which trust policy each anchor published last |
 //! | 01 | `09` | [`crate::rows::RetentionRow`]: how long evidence is kept, and how far erasing it came |
+//! | 01 | `0a` | [`crate::rows::ArchivesRow`]: how many archives of old log entries there are, and tiles that are wanted of them |
 //! | 10 | bucket name | bucket id |
 //! | 11 | bucket id | bucket row |
 //! | 12 | lease | lease row |
@@ -32,10 +33,11 @@
 //! | 41 | pack | pack row |
 //! | 42 | owner, pack | pack of an owner whose inline manifest does not name it |
 //! | 43 | start epoch, owner | owner whose references were staged and not yet committed |
-//! | 50 | log, index | record and salt, or what is left of them |
+//! | 50 | log, index | record and salt, or what is left of them; of an archived entry only if it was erased since |
 //! | 51 | log, level, tile | hashes |
 //! | 52 | chain name | [`crate::rows::ChainStateRow`]: what an anchor remembers of a chain |
 //! | 53 | chain name, size | [`crate::rows::AnchorRow`]: a checkpoint that stands on the chain, and the proof |
+//! | 54 | archive | [`crate::rows::ArchiveRow`]: an object that holds old entries of the log |
 
 use stele_types::ids::{
     BucketId, CommandSequence, CommitSeq, Epoch, LeaseId, LogIndex, NodeId, OwnerId, PackId, PgId, UploadId,
@@ -93,6 +95,8 @@ pub enum Tag {
     Chain = 0x52,
     /// Anchors on them.
     Anchor = 0x53,
+    /// Archives of the evidence log.
+    Archive = 0x54,
 }
 
 /// The one evidence log of the one group.
@@ -120,6 +124,9 @@ pub const POLICIES: [u8; 2] = [Tag::Single as u8, 8];
 
 /// How long evidence is kept.
 pub const RETENTION: [u8; 2] = [Tag::Single as u8, 9];
+
+/// Archives of old entries of the log.
+pub const ARCHIVES: [u8; 2] = [Tag::Single as u8, 10];
 
 /// Key that a node signs answers to possession audits with.
 pub fn answer_key(node: NodeId) -> Vec<u8> {
@@ -388,6 +395,16 @@ pub fn staged_owner(row_key: &[u8]) -> Option<OwnerId> {
 /// Record.
 pub fn record(index: LogIndex) -> Vec<u8> {
     key(Tag::Record, &[&LOG_ID.to_be_bytes(), &index.0.to_be_bytes()])
+}
+
+/// Index of a record in its key.
+pub fn record_index(row_key: &[u8]) -> Option<LogIndex> {
+    row_key.last_chunk().map(|index| LogIndex(u64::from_be_bytes(*index)))
+}
+
+/// Archive of the log.
+pub fn archive(number: u64) -> Vec<u8> {
+    key(Tag::Archive, &[&number.to_be_bytes()])
 }
 
 /// Tile.

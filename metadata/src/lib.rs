@@ -12,11 +12,13 @@
 //! | [`snapshot`] | rows as a checked byte stream |
 //! | [`fuzzing`] | entry points of fuzz targets |
 //! | [`placement`] | slots of placement groups, over failure domains |
+//! | `archives` | which entries of the log stand in archives only |
 //! | [`overseer`] | what the leader does about silent, new and removed nodes |
 //! | [`files`], [`media`], [`model_disk`] | what the databases stand on: real files, or a model that fails on demand |
 #![deny(missing_docs)]
 
 pub mod apply;
+mod archives;
 pub mod config;
 pub mod executor;
 pub mod files;

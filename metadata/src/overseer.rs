@@ -115,7 +115,10 @@ async fn carry_out(node: &MetadataNode, action: Action, rng: &dyn Rng) -> Result
         Action::Suspect(drive, reason) => {
             send(node, Command::SetDriveState { drive, state: DriveState::Suspect, reason }, rng).await
         }
-        Action::Erase => send(node, Command::Log(LogCommand::Erase { max_entries: ERASED_ENTRIES_MAX }), rng).await,
+        Action::Erase => {
+            send(node, Command::Log(LogCommand::Erase { max_entries: ERASED_ENTRIES_MAX, copies: Vec::new() }), rng)
+                .await
+        }
     }
 }
 

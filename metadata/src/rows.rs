@@ -5,6 +5,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use stele_evidence::log_archive::Height;
 use stele_rpc::error::RpcError;
 use stele_rpc::meta::{Checkpoint, ListedKey, MetaReply, TreeHead};
 use stele_types::ids::{
@@ -298,6 +299,40 @@ pub struct ErasedRow {
     pub previous: Option<LogIndex>,
     /// Entry of the erasure.
     pub by: LogIndex,
+}
+
+/// Archives of old entries of the log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ArchivesRow {
+    /// Level of the tiles that hold a hash for each archive.
+    pub level: u8,
+    /// Archives that were noted.
+    pub count: u64,
+    /// Tiles of level 0 that somebody wants of them, oldest wish first, and whether they are back.
+    pub wanted: Vec<(u64, bool)>,
+}
+
+impl Default for ArchivesRow {
+    fn default() -> Self {
+        Self { level: Height::default().level(), count: 0, wanted: Vec::new() }
+    }
+}
+
+/// An object that holds old entries of the log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ArchiveRow {
+    /// Bucket name.
+    pub bucket: String,
+    /// Key.
+    pub key: String,
+    /// Version.
+    pub version: VersionId,
+    /// BLAKE3 of each section.
+    pub sections: Vec<HashRow>,
+    /// Sections whose rows were dropped.
+    pub moved: u32,
+    /// Root of the subtree over its entries.
+    pub root: HashRow,
 }
 
 /// How long evidence of removed versions is kept, and how far erasing it came.

@@ -73,6 +73,10 @@ fn command_name(command: &Command) -> &'static str {
         Command::Log(LogCommand::SaveChain { .. }) => "SaveChain",
         Command::Log(LogCommand::KeepAnchor(_)) => "KeepAnchor",
         Command::Log(LogCommand::Audit(_)) => "Audit",
+        Command::Log(LogCommand::Archive(_)) => "Archive",
+        Command::Log(LogCommand::MoveToArchive { .. }) => "MoveToArchive",
+        Command::Log(LogCommand::WantTile { .. }) => "WantTile",
+        Command::Log(LogCommand::RestoreTile { .. }) => "RestoreTile",
     }
 }
 

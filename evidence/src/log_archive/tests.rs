@@ -107,16 +107,7 @@ fn the_format_stays() {
     let kept = Item::Kept { salt: Salt::from_bytes([7; 32]), record: b"abc".to_vec() };
     let first = Item::Erased { entry: Entry([8; 32]), previous: None, by: LogIndex(0x0102) };
     let bytes = encode(&[kept, first]);
-    let expected = [
-        &[1][..],
-        &[7; 32],
-        &[3, 0, 0, 0],
-        b"abc",
-        &[0],
-        &[8; 32],
-        &[0xff; 8],
-        &[2, 1, 0, 0, 0, 0, 0, 0],
-    ];
+    let expected = [&[1][..], &[7; 32], &[3, 0, 0, 0], b"abc", &[0], &[8; 32], &[0xff; 8], &[2, 1, 0, 0, 0, 0, 0, 0]];
     assert_eq!(bytes, expected.concat());
     let footer = Footer {
         height: Height::Tile,

@@ -34,6 +34,9 @@ pub struct ApplyOptions {
     /// Sabotage: erase what the log says of removed versions at once.
     #[cfg(feature = "sabotage")]
     pub evidence_erased_early: bool,
+    /// Sabotage: drop rows of the log without comparing them with the archive.
+    #[cfg(feature = "sabotage")]
+    pub archives_unchecked: bool,
 }
 
 impl ApplyOptions {
@@ -61,6 +64,13 @@ impl ApplyOptions {
     pub(crate) fn erases_early(self) -> bool {
         #[cfg(feature = "sabotage")]
         return self.evidence_erased_early;
+        #[cfg(not(feature = "sabotage"))]
+        false
+    }
+
+    pub(crate) fn drops_unarchived(self) -> bool {
+        #[cfg(feature = "sabotage")]
+        return self.archives_unchecked;
         #[cfg(not(feature = "sabotage"))]
         false
     }

@@ -159,7 +159,11 @@ impl Batch<'_> {
             Command::Log(LogCommand::KeepAnchor(anchor)) => self.keep_anchor(anchor),
             Command::Log(LogCommand::Audit(step)) => self.log_audit(cx, step),
             Command::Log(LogCommand::SetEvidenceRetention { keep_ms }) => self.set_evidence_retention(cx, *keep_ms),
-            Command::Log(LogCommand::Erase { max_entries }) => self.erase(cx, *max_entries),
+            Command::Log(LogCommand::Erase { max_entries, copies }) => self.erase(cx, *max_entries, copies),
+            Command::Log(LogCommand::Archive(made)) => self.note_archive(made),
+            Command::Log(LogCommand::MoveToArchive { number, section }) => self.move_to_archive(*number, *section),
+            Command::Log(LogCommand::WantTile { level, index }) => self.want_tile(*level, *index),
+            Command::Log(LogCommand::RestoreTile { index, leaves, tiles }) => self.restore_tile(*index, leaves, tiles),
             Command::SetAnswerKey { node, key } => self.set_answer_key(cx, *node, key),
         }
     }

@@ -13,6 +13,7 @@ use crate::keyspace::Tag;
 use crate::testing::{LEASE_MS, Machine, create_upload, envelope, guard, range};
 
 mod acts;
+mod archives;
 mod checkpoint;
 mod cluster_events;
 mod erasure;

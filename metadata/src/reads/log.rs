@@ -6,13 +6,14 @@ use bytes::{Bytes, BytesMut};
 use stele_evidence::record::{Entry, Record};
 use stele_rpc::error::Code;
 use stele_rpc::meta::{
-    ChainRow, KEY_EVENTS_MAX, KeptAnchor, KeyEvent, LOG_ENTRIES_MAX, LogHead, LogRead, LogRecord, LogReply, RangeRef,
-    SignedNote, TreeHead,
+    ArchiveInfo, ArchiveObject, ChainRow, KEY_EVENTS_MAX, KeptAnchor, KeyEvent, LOG_ENTRIES_MAX, LogHead, LogItem,
+    LogRead, LogRecord, LogReply, RangeRef, SignedNote, TreeHead,
 };
 use stele_types::ids::{BucketId, LogIndex};
 
 use super::{ReadResult, admit, refuse};
 use crate::apply::edge_of;
+use crate::archives::{self, Archives, item_of};
 use crate::keyspace::{self, CHECKPOINT, Tag};
 use crate::kv::{KvError, KvRead};
 use crate::rows::{AnchorRow, ChainStateRow, CheckpointRow, DataRow, KeyRow, RecordRow, corrupt, decode, load};
@@ -21,13 +22,19 @@ pub(super) fn read(rows: &dyn KvRead, asked: &LogRead) -> ReadResult<LogReply> {
     match *asked {
         LogRead::Head => Ok(LogReply::Head(Box::new(head(rows)?))),
         LogRead::Tile { level, index } => {
-            let hashes = rows.get(&keyspace::tile(level, index))?.unwrap_or_default();
-            Ok(LogReply::Tile(Bytes::from(hashes)))
+            if let Some(hashes) = rows.get(&keyspace::tile(level, index))? {
+                return Ok(LogReply::Tile(Bytes::from(hashes)));
+            }
+            let dropped = Archives::load(rows)?.dropped_tile(level, index);
+            Ok(dropped.map_or(LogReply::Tile(Bytes::new()), LogReply::Archived))
         }
         LogRead::Entries { from, max } => entries(rows, from, max),
         LogRead::Record { index } => {
             let row: Option<RecordRow> = load(rows, &keyspace::record(index))?;
-            Ok(LogReply::Record(row.map(logged)))
+            match row {
+                None if Archives::load(rows)?.hold(index) => Ok(LogReply::Archived(index)),
+                row => Ok(LogReply::Record(row.map(logged))),
+            }
         }
         LogRead::KeyEvents { range, ref key, before, max } => key_events(rows, (range, key), before, max),
         LogRead::Chain { ref chain } => {
@@ -35,11 +42,15 @@ pub(super) fn read(rows: &dyn KvRead, asked: &LogRead) -> ReadResult<LogReply> {
             Ok(LogReply::Chain(row.map(|row| ChainRow { sequence: row.sequence, state: row.state })))
         }
         LogRead::Anchors { size } => anchors(rows, size),
+        LogRead::Items { from, max } => items(rows, from, max),
+        LogRead::ArchivePlan => Ok(LogReply::ArchivePlan(Box::new(archives::plan(rows)?))),
+        LogRead::Archive { number } => archive(rows, number),
     }
 }
 
 fn logged(row: RecordRow) -> LogRecord {
-    LogRecord { record: row.record, salt: row.salt, erased_by: row.erased.map(|erased| erased.by) }
+    let (erased_by, previous) = row.erased.map_or((None, None), |erased| (Some(erased.by), erased.previous));
+    LogRecord { record: row.record, salt: row.salt, erased_by, previous }
 }
 
 /// Follows the chain of a key's events backwards, from record to record, and through those that were erased.
@@ -54,6 +65,7 @@ fn key_events(
         None => load::<KeyRow>(rows, &keyspace::named(Tag::Key, range.bucket, key))?.and_then(|row| row.last_entry),
         Some(index) => match step_back(rows, index, (bucket, key))? {
             Some((previous, _)) => previous,
+            None if archived(rows, index)? => return Ok(LogReply::Archived(index)),
             None => return refuse(Code::Malformed, format!("entry {} of the log is no event of this key", index.0)),
         },
     };
@@ -61,6 +73,9 @@ fn key_events(
     while let Some(index) = next.filter(|_| found.len() < max.min(KEY_EVENTS_MAX) as usize) {
         // Whoever begins at an erased event of another key ends up here.
         let Some((previous, row)) = step_back(rows, index, (bucket, key))? else {
+            if archived(rows, index)? {
+                return Ok(LogReply::KeyEventsToArchive { events: found, next: index });
+            }
             return refuse(Code::Malformed, format!("entry {} of the log is no event of this key", index.0));
         };
         next = previous;
@@ -122,37 +137,73 @@ fn head(rows: &dyn KvRead) -> ReadResult<LogHead> {
     Ok(LogHead { now, checkpoint, published })
 }
 
-fn entries(rows: &dyn KvRead, from: LogIndex, max: u32) -> ReadResult<LogReply> {
+/// Bytes of records after which an answer ends.
+const ITEMS_BYTES: usize = 512 * 1024;
+
+fn in_a_row(rows: &dyn KvRead, from: LogIndex, max: u32, visit: &mut dyn FnMut(LogItem) -> bool) -> ReadResult<()> {
     if max > LOG_ENTRIES_MAX {
         return refuse(Code::Malformed, format!("{max} entries of the log at once; the limit is {LOG_ENTRIES_MAX}"));
     }
     let end = LogIndex(from.0.saturating_add(u64::from(max)));
-    let mut found = BytesMut::new();
     let mut broken: Option<KvError> = None;
     rows.scan(
         &keyspace::record(from),
         &keyspace::record(end),
-        &mut |key, value| match decode::<RecordRow>(key, value) {
-            Ok(RecordRow { record, salt: Some(salt), .. }) => {
-                found.extend_from_slice(&Entry::new(&salt, &record).0);
-                ControlFlow::Continue(())
-            }
-            Ok(RecordRow { erased: Some(erased), .. }) => {
-                found.extend_from_slice(&erased.entry.0);
-                ControlFlow::Continue(())
-            }
-            Ok(RecordRow { salt: None, erased: None, .. }) => {
-                broken = Some(corrupt(key, "neither a salt nor an entry"));
-                ControlFlow::Break(())
-            }
+        &mut |key, value| match decode::<RecordRow>(key, value).and_then(|row| item_of(key, row)) {
+            Ok(item) => match visit(item) {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            },
             Err(error) => {
                 broken = Some(error);
                 ControlFlow::Break(())
             }
         },
     )?;
-    match broken {
-        Some(error) => Err(error.into()),
-        None => Ok(LogReply::Entries(found.freeze())),
+    broken.map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn entries(rows: &dyn KvRead, from: LogIndex, max: u32) -> ReadResult<LogReply> {
+    if archived(rows, from)? {
+        return Ok(LogReply::Archived(from));
     }
+    let mut found = BytesMut::new();
+    in_a_row(rows, from, max, &mut |item| {
+        let entry = match item {
+            LogItem::Kept { record, salt } => Entry::new(&salt, &record).0,
+            LogItem::Erased { entry, .. } => entry,
+        };
+        found.extend_from_slice(&entry);
+        true
+    })?;
+    Ok(LogReply::Entries(found.freeze()))
+}
+
+fn items(rows: &dyn KvRead, from: LogIndex, max: u32) -> ReadResult<LogReply> {
+    if archived(rows, from)? {
+        return Ok(LogReply::Archived(from));
+    }
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    in_a_row(rows, from, max, &mut |item| {
+        bytes += match &item {
+            LogItem::Kept { record, .. } => record.len(),
+            LogItem::Erased { .. } => 0,
+        };
+        found.push(item);
+        bytes < ITEMS_BYTES
+    })?;
+    Ok(LogReply::Items(found))
+}
+
+fn archived(rows: &dyn KvRead, index: LogIndex) -> ReadResult<bool> {
+    Ok(Archives::load(rows)?.hold(index))
+}
+
+fn archive(rows: &dyn KvRead, number: u64) -> ReadResult<LogReply> {
+    let info = Archives::one(rows, number)?.map(|row| {
+        let object = ArchiveObject { bucket: row.bucket, key: row.key, version: row.version };
+        let sections = row.sections.iter().map(|hash| hash.0).collect();
+        Box::new(ArchiveInfo { number, object, sections, moved: row.moved, root: row.root.0 })
+    });
+    Ok(LogReply::Archive(info))
 }

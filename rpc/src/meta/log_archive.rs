@@ -5,6 +5,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use stele_types::ids::{LogIndex, Salt, VersionId};
 
+/// Bucket that archives are in. It belongs to the store: clients may only read it.
+pub const LOG_BUCKET: &str = "stele-log";
 /// Most erased entries that one archive takes in at once.
 pub const FOLDED_MAX: usize = 8192;
 /// Most tiles of archived entries that are brought back for a while.
@@ -104,15 +106,13 @@ pub struct ArchivePlan {
     pub keep_ms: Option<u64>,
 }
 
-/// A record from an archive, and the way from it to the archive's root: what proves that it is the log's.
+/// An entry from an archive, and the way from it to the archive's root: what proves that it is the log's.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RecordCopy {
     /// Its index.
     pub index: LogIndex,
-    /// Its exact bytes.
-    pub record: Bytes,
-    /// Its salt.
-    pub salt: Salt,
+    /// What the archive holds of it. Of an erased one the entry is proven, and the rest taken as it is.
+    pub item: LogItem,
     /// Siblings from the leaf upwards, at most [`COPY_PATH_MAX`].
     pub path: Vec<[u8; 32]>,
 }

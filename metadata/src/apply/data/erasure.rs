@@ -5,19 +5,25 @@
 //! events is followed backwards from there to the creation that the removal ended, and what is of this version on the
 //! way is erased. A version that exists has had no removal, so nothing of it is touched. One command does a bounded
 //! number of steps; the row remembers where it stopped.
+//!
+//! An archived record has no row. Whoever sends the command brings a copy of it and the way to the hash of its archive;
+//! without a copy the step ends there. What is erased of it is a row again, until the archive is made anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use stele_evidence::proof::verify_inclusion;
 use stele_evidence::record::{Entry, Event, Record, Run};
+use stele_evidence::tree::leaf_hash;
 use stele_rpc::error::Code;
-use stele_rpc::meta::{ERASED_ENTRIES_MAX, MetaReply};
-use stele_types::ids::LogIndex;
+use stele_rpc::meta::{COPIES_MAX, COPY_PATH_MAX, ERASED_ENTRIES_MAX, LogItem, MetaReply, RecordCopy};
+use stele_types::ids::{LogIndex, Salt};
 use stele_types::seam::UnixMillis;
 
 use super::ClusterEvent;
 use super::lock::date;
 use crate::apply::acts::CLUSTER_SUBJECT;
 use crate::apply::{Batch, Context, Outcome, refuse};
+use crate::archives::{Archives, item_of};
 use crate::keyspace::{self, CHECKPOINT, RETENTION, Tag};
 use crate::kv::{KvRead, KvResult};
 use crate::rows::{CheckpointRow, ErasedRow, HashRow, KeyRow, RecordRow, RetentionRow, WalkRow, corrupt, load};
@@ -34,22 +40,75 @@ fn published(rows: &(impl KvRead + ?Sized)) -> KvResult<u64> {
     Ok(row.and_then(|row| row.published).map_or(0, |published| published.size))
 }
 
-/// A record that was not erased.
-fn record_at(rows: &(impl KvRead + ?Sized), index: LogIndex) -> KvResult<Option<(Record, RecordRow)>> {
-    let at = keyspace::record(index);
-    let row: RecordRow = load(rows, &at)?.ok_or_else(|| corrupt(&at, "an entry of the log has no record"))?;
-    if row.erased.is_some() {
-        return Ok(None);
-    }
-    let record = Record::decode(&row.record).map_err(|error| corrupt(&at, error.to_string()))?;
-    Ok(Some((record, row)))
+/// What there is of an entry.
+enum Found {
+    /// It was not erased: the record, its bytes and its salt.
+    Kept(Box<(Record, bytes::Bytes, Salt)>),
+    /// Erased; the entry before it of the same key.
+    Erased(Option<LogIndex>),
+    /// An archive has it, and nobody brought a copy.
+    Archived,
 }
 
-/// The entry before this one of the same key.
-fn previous(rows: &(impl KvRead + ?Sized), index: LogIndex) -> KvResult<Option<LogIndex>> {
-    let at = keyspace::record(index);
-    let row: Option<RecordRow> = load(rows, &at)?;
-    Ok(row.and_then(|row| row.erased).and_then(|erased| erased.previous))
+fn found(item: LogItem, at: &[u8]) -> KvResult<Found> {
+    match item {
+        LogItem::Erased { previous, .. } => Ok(Found::Erased(previous)),
+        LogItem::Kept { record, salt } => {
+            let decoded = Record::decode(&record).map_err(|error| corrupt(at, error.to_string()))?;
+            Ok(Found::Kept(Box::new((decoded, record, salt))))
+        }
+    }
+}
+
+/// Where records are read.
+struct Source<'a> {
+    archives: Archives,
+    /// Of archived entries: all of them are proven.
+    copies: BTreeMap<LogIndex, &'a LogItem>,
+}
+
+impl<'a> Source<'a> {
+    fn rows_only(rows: &(impl KvRead + ?Sized)) -> KvResult<Self> {
+        Ok(Self { archives: Archives::load(rows)?, copies: BTreeMap::new() })
+    }
+
+    /// Refuses copies that are not the log's.
+    fn with_copies(rows: &(impl KvRead + ?Sized), copies: &'a [RecordCopy]) -> Outcome<Self> {
+        let mut source = Self::rows_only(rows)?;
+        if copies.len() > COPIES_MAX {
+            return refuse(Code::Malformed, format!("{} copies of records; the limit is {COPIES_MAX}", copies.len()));
+        }
+        let entries = source.archives.height.entries();
+        for copy in copies {
+            let entry = match &copy.item {
+                LogItem::Kept { record, salt } => Entry::new(salt, record),
+                LogItem::Erased { entry, .. } => Entry(*entry),
+            };
+            let row = match copy.path.len() <= COPY_PATH_MAX {
+                true => Archives::one(rows, copy.index.0 / entries)?,
+                false => None,
+            };
+            let leaf = leaf_hash(&entry.0);
+            let proven = row.is_some_and(|row| {
+                verify_inclusion(leaf, copy.index.0 % entries, entries, &row.root.0, &copy.path).is_ok()
+            });
+            if !proven {
+                return refuse(Code::Malformed, format!("the copy of entry {} is not the log's", copy.index.0));
+            }
+            source.copies.insert(copy.index, &copy.item);
+        }
+        Ok(source)
+    }
+
+    fn at(&self, rows: &(impl KvRead + ?Sized), index: LogIndex) -> KvResult<Found> {
+        let at = keyspace::record(index);
+        match (load::<RecordRow>(rows, &at)?, self.copies.get(&index)) {
+            (Some(row), _) => found(item_of(&at, row)?, &at),
+            (None, Some(item)) if self.archives.hold(index) => found((*item).clone(), &at),
+            (None, None) if self.archives.hold(index) => Ok(Found::Archived),
+            (None, _) => Err(corrupt(&at, "an entry of the log has no record")),
+        }
+    }
 }
 
 fn is_removal(record: &Record) -> bool {
@@ -70,12 +129,13 @@ pub(crate) fn is_due(rows: &(impl KvRead + ?Sized), now: UnixMillis) -> KvResult
     if let Some(walk) = row.walk {
         return Ok(is_over(walk.removed, keep_ms, now));
     }
-    let end = published(rows)?;
+    let (end, source) = (published(rows)?, Source::rows_only(rows)?);
     for index in row.cursor.0..end.min(row.cursor.0.saturating_add(LOOKED_AT)) {
-        if let Some((record, _)) = record_at(rows, LogIndex(index))?
-            && is_removal(&record)
-        {
-            return Ok(is_over(record.time, keep_ms, now));
+        match source.at(rows, LogIndex(index))? {
+            Found::Kept(of) if is_removal(&of.0) => return Ok(is_over(of.0.time, keep_ms, now)),
+            // A gateway goes on from here.
+            Found::Archived => return Ok(false),
+            Found::Kept(_) | Found::Erased(_) => {}
         }
     }
     // Nothing is to be erased so far: the cursor moves on once it would be a long way to look.
@@ -91,8 +151,9 @@ fn period(keep_ms: Option<u64>) -> String {
 }
 
 /// What one step does.
-struct Step {
+struct Step<'a> {
     row: RetentionRow,
+    source: Source<'a>,
     now: UnixMillis,
     /// Index that the event about it gets.
     by: LogIndex,
@@ -114,14 +175,15 @@ impl Batch<'_> {
     }
 
     /// One step of at most `max` records.
-    pub(crate) fn erase(&mut self, cx: Context<'_>, max: u32) -> Outcome<MetaReply> {
+    pub(crate) fn erase(&mut self, cx: Context<'_>, max: u32, copies: &[RecordCopy]) -> Outcome<MetaReply> {
         if !(1..=ERASED_ENTRIES_MAX).contains(&max) {
             return refuse(Code::Malformed, format!("a step looks at 1 to {ERASED_ENTRIES_MAX} records, not {max}"));
         }
         let row: RetentionRow = load(self.rows, &RETENTION)?.unwrap_or_default();
         let Some(keep_ms) = row.keep_ms else { return Ok(MetaReply::Done) };
+        let source = Source::with_copies(self.rows, copies)?;
         let (before, end, by) = (row, published(self.rows)?, self.next_log_index()?);
-        let mut step = Step { row: before, now: cx.now, by, erased: BTreeSet::new() };
+        let mut step = Step { row: before, source, now: cx.now, by, erased: BTreeSet::new() };
         for _ in 0..max {
             let goes_on = match step.row.walk {
                 // The period may have become longer since the walk began.
@@ -143,36 +205,41 @@ impl Batch<'_> {
     }
 
     /// Passes one record, or begins a walk there. False: nothing more is due.
-    fn look_at_next(&mut self, step: &mut Step, keep_ms: u64, end: u64) -> Outcome<bool> {
+    fn look_at_next(&mut self, step: &mut Step<'_>, keep_ms: u64, end: u64) -> Outcome<bool> {
         let index = step.row.cursor;
         if index.0 >= end {
             return Ok(false);
         }
-        if let Some((record, row)) = record_at(self.rows, index)?
-            && is_removal(&record)
-        {
-            if !is_over(record.time, keep_ms, step.now) && !self.options.erases_early() {
-                return Ok(false);
+        match step.source.at(self.rows, index)? {
+            Found::Archived => return Ok(false),
+            Found::Kept(of) if is_removal(&of.0) => {
+                let (record, bytes, salt) = *of;
+                if !is_over(record.time, keep_ms, step.now) && !self.options.erases_early() {
+                    return Ok(false);
+                }
+                step.row.walk = record.previous.map(|at| WalkRow { at, version: record.version, removed: record.time });
+                self.erase_record(step, index, (&record, Entry::new(&salt, &bytes)))?;
             }
-            step.row.walk = record.previous.map(|at| WalkRow { at, version: record.version, removed: record.time });
-            self.erase_record(step, index, (&record, &row))?;
+            Found::Kept(_) | Found::Erased(_) => {}
         }
         step.row.cursor = LogIndex(index.0 + 1);
         Ok(true)
     }
 
     /// Goes one event back; the walk ends with the creation.
-    fn walk_back(&mut self, step: &mut Step, walk: WalkRow) -> Outcome<bool> {
-        let next = match record_at(self.rows, walk.at)? {
-            Some((record, row)) => {
+    fn walk_back(&mut self, step: &mut Step<'_>, walk: WalkRow) -> Outcome<bool> {
+        let next = match step.source.at(self.rows, walk.at)? {
+            Found::Kept(of) => {
+                let (record, bytes, salt) = *of;
                 let mine = record.version == walk.version;
                 if mine {
-                    self.erase_record(step, walk.at, (&record, &row))?;
+                    self.erase_record(step, walk.at, (&record, Entry::new(&salt, &bytes)))?;
                 }
                 let created = mine && matches!(record.event, Event::Put | Event::DeleteMarker);
                 record.previous.filter(|_| !created)
             }
-            None => previous(self.rows, walk.at)?,
+            Found::Erased(previous) => previous,
+            Found::Archived => return Ok(false),
         };
         step.row.walk = next.map(|at| WalkRow { at, ..walk });
         Ok(true)
@@ -180,12 +247,10 @@ impl Batch<'_> {
 
     /// Leaves the entry and the way to the one before it. The last event of a key that has no version takes the key's
     /// row with it: names say something of people.
-    fn erase_record(&mut self, step: &mut Step, index: LogIndex, of: (&Record, &RecordRow)) -> KvResult<()> {
-        let (record, row) = of;
+    fn erase_record(&mut self, step: &mut Step<'_>, index: LogIndex, of: (&Record, Entry)) -> KvResult<()> {
+        let (record, entry) = of;
         let at = keyspace::record(index);
-        let Some(salt) = row.salt else { return Err(corrupt(&at, "a record without its salt")) };
-        let entry = HashRow(Entry::new(&salt, &row.record).0);
-        let erased = ErasedRow { entry, previous: record.previous, by: step.by };
+        let erased = ErasedRow { entry: HashRow(entry.0), previous: record.previous, by: step.by };
         self.put_row(&at, &RecordRow { record: bytes::Bytes::new(), salt: None, erased: Some(erased) })?;
         step.erased.insert(index);
         let key_at = keyspace::named(Tag::Key, record.bucket_id, &record.key);
@@ -197,7 +262,7 @@ impl Batch<'_> {
         self.put_row(&key_at, &key)
     }
 
-    fn log_erasure(&mut self, cx: Context<'_>, step: &Step) -> Outcome<()> {
+    fn log_erasure(&mut self, cx: Context<'_>, step: &Step<'_>) -> Outcome<()> {
         let detail = format!(
             "records and salts of {} entries about removed versions were erased at {}, after the evidence retention \
              period",

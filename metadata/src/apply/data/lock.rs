@@ -144,6 +144,10 @@ impl Batch<'_> {
             let id = VersionId { commit_seq: seq, nonce: row.nonce };
             return refuse(Code::Locked, format!("version {id} of {:?} {obstacle}", key.key));
         }
+        let id = VersionId { commit_seq: seq, nonce: row.nonce };
+        if self.is_archive(key.bucket, key.key, id)? {
+            return refuse(Code::Locked, format!("version {id} of {:?} holds entries of the evidence log", key.key));
+        }
         Ok(Some(Removable { seq, row }))
     }
 }

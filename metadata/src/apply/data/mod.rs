@@ -1,6 +1,7 @@
 //! Commands of a data group: versions, deletes, multipart uploads, references, evidence log.
 
 mod append;
+mod archive;
 mod chains;
 mod changes;
 mod checkpoint;

@@ -44,7 +44,13 @@ pub(crate) fn is_act(command: &Command) -> bool {
         | Command::AdvanceEpoch
         | Command::Fence { .. }
         | Command::Log(
-            LogCommand::CommitCheckpoint { .. } | LogCommand::SaveChain { .. } | LogCommand::KeepAnchor(_),
+            LogCommand::CommitCheckpoint { .. }
+            | LogCommand::SaveChain { .. }
+            | LogCommand::KeepAnchor(_)
+            | LogCommand::Archive(_)
+            | LogCommand::MoveToArchive { .. }
+            | LogCommand::WantTile { .. }
+            | LogCommand::RestoreTile { .. },
         )
         | Command::StageReferences { .. }
         | Command::PutVersion(_)

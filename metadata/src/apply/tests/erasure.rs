@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stele_evidence::log_archive::Item;
 use stele_evidence::record::{CLUSTER_ID, Entry, Event, Record};
 use stele_evidence::tree::{Edge, leaf_hash};
 use stele_rpc::meta::{
@@ -11,18 +12,19 @@ use stele_rpc::meta::{
 };
 use stele_types::ids::{BucketId, LogIndex};
 
+use super::archives::Keeper;
 use super::lock::{hold, locked_bucket};
 use super::*;
-use crate::rows::{KeyRow, RecordRow};
+use crate::rows::{ErasedRow, HashRow, KeyRow, RecordRow};
 
-fn ask(m: &Machine, asked: LogRead) -> LogReply {
+pub(super) fn ask(m: &Machine, asked: LogRead) -> LogReply {
     match m.read(&MetaRequest::Log(asked)) {
         Ok(MetaReply::Log(reply)) => reply,
         other => panic!("{other:?}"),
     }
 }
 
-fn head(m: &Machine) -> LogHead {
+pub(super) fn head(m: &Machine) -> LogHead {
     match ask(m, LogRead::Head) {
         LogReply::Head(head) => *head,
         other => panic!("{other:?}"),
@@ -34,7 +36,7 @@ fn rows(m: &Machine) -> Vec<RecordRow> {
 }
 
 /// Signs the log as it is. The first time that itself logs an act.
-fn publish(m: &mut Machine) {
+pub(super) fn publish(m: &mut Machine) {
     let LogHead { now, checkpoint, .. } = head(m);
     let previous = checkpoint.map(|checkpoint| checkpoint.head);
     if previous != Some(now) {
@@ -44,12 +46,12 @@ fn publish(m: &mut Machine) {
     m.cluster(Command::Log(LogCommand::PublishNote(signed))).unwrap();
 }
 
-fn keep(m: &mut Machine, keep_ms: Option<u64>) {
+pub(super) fn keep(m: &mut Machine, keep_ms: Option<u64>) {
     m.cluster(Command::Log(LogCommand::SetEvidenceRetention { keep_ms })).unwrap();
 }
 
 fn erase(m: &mut Machine, max_entries: u32) {
-    m.cluster(Command::Log(LogCommand::Erase { max_entries })).unwrap();
+    m.cluster(Command::Log(LogCommand::Erase { max_entries, copies: Vec::new() })).unwrap();
 }
 
 fn due(m: &Machine) -> bool {
@@ -101,10 +103,16 @@ struct Shadow {
 
 impl Shadow {
     fn take_new(&mut self, m: &Machine) {
-        for (at, row) in rows(m).into_iter().enumerate().skip(self.records.len()) {
+        // New ones are no old ones: they have their rows.
+        let new = m.table(Tag::Record).into_iter().filter_map(|(key, value)| {
+            let index = crate::keyspace::record_index(&key)?.0;
+            (index >= self.records.len() as u64)
+                .then(|| (index, crate::rows::decode::<RecordRow>(&key, &value).unwrap()))
+        });
+        for (at, row) in new.collect::<Vec<_>>() {
             let record = Record::decode(&row.record).unwrap();
             self.entries.push(Entry::new(&row.salt.unwrap(), &row.record).0);
-            self.take(at as u64, &record);
+            self.take(at, &record);
             self.records.push(record);
         }
     }
@@ -136,6 +144,8 @@ impl Shadow {
 struct Run {
     m: Machine,
     b: BucketId,
+    /// Moves old entries to archives.
+    keeper: Option<Keeper>,
     shadow: Shadow,
     keep_ms: Option<u64>,
     published: u64,
@@ -145,12 +155,13 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64, options: ApplyOptions) -> Self {
+    fn new(seed: u64, options: ApplyOptions, archived: bool) -> Self {
         let mut m = Machine::new();
         m.options = options;
+        let keeper = archived.then(|| Keeper::new(&mut m));
         let b = m.bucket("b");
         let shadow = Shadow::default();
-        Self { m, b, shadow, keep_ms: None, published: 0, expected: BTreeSet::new(), seed }
+        Self { m, b, keeper, shadow, keep_ms: None, published: 0, expected: BTreeSet::new(), seed }
     }
 
     fn draw(&mut self, below: u64) -> u64 {
@@ -190,13 +201,23 @@ impl Run {
             }
             14 => {
                 erase_all(&mut self.m);
-                self.expected = erased(&self.m);
+                while self.keeper.as_ref().is_some_and(|keeper| keeper.erase(&mut self.m, 64)) {
+                    erase_all(&mut self.m);
+                }
+                self.expected = self.erased();
                 self.check()?;
                 if self.keep_ms.is_some() && (due(&self.m) || !self.due().is_subset(&self.expected)) {
                     return Err("something that is due was left".to_owned());
                 }
             }
             _ => self.m.now += self.draw(300),
+        }
+        let copies = 1 + self.draw(6);
+        if let Some(keeper) = self.keeper.as_mut().filter(|_| copies % 2 == 0) {
+            keeper.work(&mut self.m, copies);
+            if copies == 6 {
+                self.check()?;
+            }
         }
         self.shadow.take_new(&self.m);
         Ok(())
@@ -209,7 +230,7 @@ impl Run {
     fn check(&mut self) -> Result<(), String> {
         let before = self.shadow.records.len();
         self.shadow.take_new(&self.m);
-        let found = erased(&self.m);
+        let found = self.erased();
         let fresh: BTreeSet<u64> = found.iter().filter(|at| self.by(**at) >= before as u64).copied().collect();
         if let Some(at) = fresh.iter().find(|at| !self.due().contains(at)) {
             return Err(format!("entry {at} was erased before its time"));
@@ -223,7 +244,58 @@ impl Run {
 
     /// Index of the erasure of an erased entry.
     fn by(&self, at: u64) -> u64 {
-        rows(&self.m)[usize::try_from(at).unwrap()].erased.unwrap().by.0
+        self.row(at).erased.unwrap().by.0
+    }
+
+    /// What there is of an entry, in its row or in its archive.
+    fn row(&self, at: u64) -> RecordRow {
+        match ask(&self.m, LogRead::Record { index: LogIndex(at) }) {
+            LogReply::Record(Some(_)) => {
+                let key = crate::keyspace::record(LogIndex(at));
+                crate::rows::load(&*self.m.kv.view().unwrap(), &key).unwrap().unwrap()
+            }
+            LogReply::Archived(LogIndex(index)) => {
+                assert_eq!(index, at);
+                let items = self.keeper.as_ref().unwrap().items(at / 256);
+                match items[usize::try_from(at % 256).unwrap()].clone() {
+                    Item::Kept { salt, record } => RecordRow { record: record.into(), salt: Some(salt), erased: None },
+                    Item::Erased { entry, previous, by } => {
+                        let erased = ErasedRow { entry: HashRow(entry.0), previous, by };
+                        RecordRow { record: bytes::Bytes::new(), salt: None, erased: Some(erased) }
+                    }
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn erased(&self) -> BTreeSet<u64> {
+        (0..self.shadow.records.len() as u64).filter(|at| self.row(*at).erased.is_some()).collect()
+    }
+
+    /// Events of a key, newest first, as a gateway reads them: on from where the rows end.
+    fn events(&self, key: &str) -> Vec<(LogIndex, RecordRow)> {
+        let mut all: Vec<LogIndex> = Vec::new();
+        loop {
+            let asked =
+                LogRead::KeyEvents { range: range(self.b), key: key.into(), before: all.last().copied(), max: 7 };
+            let (page, next) = match ask(&self.m, asked) {
+                LogReply::KeyEvents(page) if page.is_empty() => break,
+                LogReply::KeyEvents(page) => (page, None),
+                LogReply::KeyEventsToArchive { events, next } => (events, Some(next)),
+                LogReply::Archived(before) => {
+                    assert_eq!(Some(&before), all.last());
+                    match previous(&self.row(before.0)) {
+                        Some(next) => (Vec::new(), Some(next)),
+                        None => break,
+                    }
+                }
+                other => panic!("{other:?}"),
+            };
+            all.extend(page.iter().map(|event| event.index));
+            all.extend(next);
+        }
+        all.into_iter().map(|index| (index, self.row(index.0))).collect()
     }
 
     /// Entries that erasures among the first records name.
@@ -234,8 +306,26 @@ impl Run {
 
     /// Entries are served as they always were, and lead to the root.
     fn check_tree(&self) -> Result<(), String> {
-        let asked = LogRead::Entries { from: LogIndex(0), max: LOG_ENTRIES_MAX };
-        let LogReply::Entries(served) = ask(&self.m, asked) else { panic!() };
+        let size = self.shadow.entries.len() as u64;
+        let entry = |at| match self.row(at) {
+            RecordRow { record, salt: Some(salt), .. } => Entry::new(&salt, &record).0,
+            RecordRow { erased, .. } => erased.unwrap().entry.0,
+        };
+        let mut served: Vec<u8> = Vec::new();
+        let mut at = 0;
+        while at < size {
+            match ask(&self.m, LogRead::Entries { from: LogIndex(at), max: LOG_ENTRIES_MAX }) {
+                LogReply::Entries(some) => {
+                    at += some.len() as u64 / 32;
+                    served.extend_from_slice(&some);
+                }
+                LogReply::Archived(LogIndex(index)) if index == at => {
+                    served.extend_from_slice(&entry(at));
+                    at += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
         let mut edge = Edge::default();
         served.as_chunks::<32>().0.iter().for_each(|entry| edge.push(leaf_hash(entry)));
         let now = head(&self.m).now;
@@ -255,15 +345,14 @@ impl Run {
             let begin = all.iter().rposition(|(_, event)| *event == 0).unwrap_or(0);
             let chain: Vec<u64> = all[begin..].iter().map(|(at, _)| *at).rev().collect();
             let forgotten = chain.iter().all(|at| found.contains(at));
-            let served = events(&self.m, range(self.b), key);
-            let indexes: Vec<u64> = served.iter().map(|event| event.index.0).collect();
+            let served = self.events(key);
+            let indexes: Vec<u64> = served.iter().map(|(index, _)| index.0).collect();
             if indexes != if forgotten { Vec::new() } else { chain } {
                 return Err(format!("key {key}: events {indexes:?}"));
             }
-            for event in served {
-                let gone = found.contains(&event.index.0);
-                assert_eq!((event.record.salt.is_none(), event.record.record.is_empty()), (gone, gone));
-                assert_eq!(event.record.erased_by.is_some(), gone);
+            for (index, row) in served {
+                let gone = found.contains(&index.0);
+                assert_eq!((row.salt.is_none(), row.record.is_empty(), row.erased.is_some()), (gone, gone, gone));
             }
             let at = crate::keyspace::named(Tag::Key, self.b, key);
             let row: Option<KeyRow> = crate::rows::load(&*self.m.kv.view().unwrap(), &at).unwrap();
@@ -276,11 +365,35 @@ impl Run {
 }
 
 fn history(seed: u64, options: ApplyOptions) -> Result<usize, String> {
-    let mut run = Run::new(seed, options);
+    let mut run = Run::new(seed, options, false);
     for _ in 0..150 {
         run.step()?;
     }
-    Ok(erased(&run.m).len())
+    Ok(run.erased().len())
+}
+
+/// The event before it of the same key.
+fn previous(row: &RecordRow) -> Option<LogIndex> {
+    match row.erased {
+        Some(erased) => erased.previous,
+        None => Record::decode(&row.record).unwrap().previous,
+    }
+}
+
+/// The same, long enough for archives, and what was erased of archived entries.
+#[test]
+fn what_is_erased_is_the_same_where_old_entries_are_archived() {
+    let (mut archives, mut folded) = (0, 0);
+    for seed in 0..12 {
+        let mut run = Run::new(seed, ApplyOptions::default(), true);
+        for step in 0..1500 {
+            run.step().unwrap_or_else(|error| panic!("seed {seed}, step {step}: {error}"));
+        }
+        let keeper = run.keeper.as_ref().unwrap();
+        archives += keeper.stored.len();
+        folded += keeper.stored.values().flatten().filter(|item| matches!(item, Item::Erased { .. })).count();
+    }
+    assert!(archives > 10 && folded > 500, "{archives} archives, {folded} erased in them: they show nothing");
 }
 
 #[test]
@@ -378,7 +491,7 @@ fn how_long_evidence_is_kept_is_an_act_and_for_ever_at_first() {
     keep(&mut m, None);
     assert!(rows(&m) == before, "it is kept for ever");
     for wrong in [0, ERASED_ENTRIES_MAX + 1] {
-        let command = Command::Log(LogCommand::Erase { max_entries: wrong });
+        let command = Command::Log(LogCommand::Erase { max_entries: wrong, copies: Vec::new() });
         assert_eq!(code(m.cluster(command)), Code::Malformed);
     }
     for _ in 0..2 {
