@@ -70,7 +70,7 @@ impl AnchorError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Refused(_) | Self::Memory(_) | Self::Sign(_) | Self::Note(_) => true,
-            Self::Unproven(error) => !matches!(error, Unproven::Tiles(_)),
+            Self::Unproven(error) => error.is_final(),
             Self::Meta(_) | Self::Unwitnessed(_) => false,
         }
     }
@@ -166,7 +166,7 @@ impl Anchor {
             }
             Step::Sign { from, head } => {
                 if let Some(from) = from {
-                    extends(&self.seat.meta, from, head, TIMEOUT).await?;
+                    extends(&self.seat, from, head, TIMEOUT).await?;
                 }
                 self.memory.remember(head).await?;
                 self.publish(&log, head).await
@@ -199,7 +199,7 @@ impl Anchor {
         let note = Note::build(&text, &lines)?;
         let (note, policy) = match &self.cosigning {
             Some(cosigning) => {
-                let collected = cosigning.collect(&note, head.size, &Tiles(&self.seat.meta)).await;
+                let collected = cosigning.collect(&note, head.size, &Tiles(&self.seat)).await;
                 // Where another anchor went beyond this checkpoint meanwhile, witnesses rightly refuse it.
                 let refused = collected.is_alarm() || !cosigning.is_satisfied(&note, &collected.lines);
                 if refused && is_overtaken(&self.log().await?, head) {
@@ -245,7 +245,7 @@ impl Anchor {
 }
 
 /// Proofs from the tiles that the cluster serves. Witnesses verify them.
-struct Tiles<'m>(&'m MetaClient);
+struct Tiles<'s>(&'s Seat);
 
 #[async_trait]
 impl Proves for Tiles<'_> {

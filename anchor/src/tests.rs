@@ -20,7 +20,7 @@ use stele_rpc::meta::{
     Checkpoint, Command, LogCommand, LogHead, LogRead, LogReply, MetaReply, MetaRequest, SignedNote, TreeHead,
 };
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
-use stele_types::ids::NodeId;
+use stele_types::ids::{LogIndex, NodeId};
 use stele_types::seam::Rng;
 
 use crate::anchor::{Anchor, AnchorError, Done, Seat};
@@ -38,6 +38,8 @@ struct Log {
     edge: stele_evidence::tree::Edge,
     checkpoint: Option<Checkpoint>,
     published: Option<SignedNote>,
+    /// Tiles that only an archive holds, and whether somebody asked for them.
+    archived: std::collections::BTreeMap<(u8, u64), bool>,
     /// The next command applies, and its answer gets lost.
     lose_answer: bool,
 }
@@ -64,6 +66,9 @@ impl Log {
                 checkpoint: self.checkpoint,
                 published: self.published.clone(),
             }))),
+            LogRead::Tile { level, index } if self.archived.contains_key(&(level, index)) => {
+                Ok(LogReply::Archived(LogIndex(0)))
+            }
             LogRead::Tile { level, index } => {
                 let hashes = self.tiles.get(&(level, index)).map(|hashes| hashes.as_flattened()).unwrap_or_default();
                 Ok(LogReply::Tile(Bytes::copy_from_slice(hashes)))
@@ -72,7 +77,10 @@ impl Log {
             | LogRead::Record { .. }
             | LogRead::KeyEvents { .. }
             | LogRead::Chain { .. }
-            | LogRead::Anchors { .. } => Err(RpcError::new(Code::Malformed, "not here")),
+            | LogRead::Anchors { .. }
+            | LogRead::Items { .. }
+            | LogRead::ArchivePlan
+            | LogRead::Archive { .. } => Err(RpcError::new(Code::Malformed, "not here")),
         }
     }
 
@@ -99,8 +107,17 @@ impl Log {
             | LogCommand::KeepAnchor(_)
             | LogCommand::Audit(_)
             | LogCommand::SetEvidenceRetention { .. }
-            | LogCommand::Erase { .. } => {
+            | LogCommand::Erase { .. }
+            | LogCommand::Archive(_)
+            | LogCommand::MoveToArchive { .. }
+            | LogCommand::RestoreTile { .. } => {
                 return Err(RpcError::new(Code::Malformed, "not here"));
+            }
+            LogCommand::WantTile { level, index } => {
+                if let Some(wanted) = self.archived.get_mut(&(level, index)) {
+                    *wanted = true;
+                }
+                MetaReply::Done
             }
         };
         if std::mem::take(&mut self.lose_answer) {
@@ -285,6 +302,23 @@ async fn another_history_is_never_signed() {
     assert!(error.is_final() && matches!(error, AnchorError::Unproven(Unproven::Forked { .. })), "{error}");
     assert_eq!(anchor.signed().map(|head| head.size), Some(20));
     assert_ne!(world.published(), Some(now));
+}
+
+#[tokio::test]
+async fn a_tile_that_was_archived_is_asked_for_and_waited_for() {
+    let world = World::new();
+    let mut anchor = world.anchor("a", false);
+    world.append(300);
+    settle(&mut anchor).await.unwrap();
+    world.append(300);
+    world.log(|log| log.archived.insert((0, 1), false));
+    assert!(matches!(anchor.step().await.unwrap(), Done::Committed(_)));
+    let error = anchor.step().await.unwrap_err();
+    let waits = matches!(error, AnchorError::Unproven(Unproven::Archived { level: 0, index: 1 }));
+    assert!(waits && !error.is_final(), "{error}");
+    assert_eq!(anchor.signed().map(|head| head.size), Some(300), "nothing is signed unproven");
+    assert_eq!(world.log(|log| log.archived.remove(&(0, 1))), Some(true), "nobody asked for the tile");
+    assert_eq!(settle(&mut anchor).await.unwrap(), [600]);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use crate::chain::ledger::{BLOCK_LEN, Block, LedgerKey, verify_blocks};
 use crate::checkpoint::Checkpoint;
 use crate::entry_bundle::{decode_bundle, encode_bundle};
 use crate::keys::TrustedKey;
+use crate::log_archive::{Footer, decode_section};
 use crate::note::Note;
 use crate::policy::Policy;
 use crate::proof::{Head, verify_consistency, verify_inclusion};
@@ -250,12 +251,34 @@ pub fn fuzz_log_proof(data: &[u8]) {
     assert!(consistent.is_err() || first <= second, "a tree that shrank");
 }
 
+/// Footers have one form, and so have sections, of as many items as the first byte says.
+pub fn fuzz_log_archive(data: &[u8]) {
+    if let Ok(footer) = Footer::decode(data) {
+        assert_eq!(footer.encode(), data);
+        let sections = footer.sections.len();
+        let end = footer.range_of(sections - 1).map_or(0, |range| range.end);
+        assert_eq!(footer.archive_len(), end + data.len() as u64);
+        assert!(footer.open_section(0, data).is_err(), "a footer is no section of its archive");
+    }
+    let Some((count, rest)) = data.split_first() else { return };
+    if let Ok(items) = decode_section(rest, usize::from(*count)) {
+        assert_eq!(items.len(), usize::from(*count));
+        let mut again = Vec::new();
+        items.iter().for_each(|item| item.encode_to(&mut again));
+        assert_eq!(again, rest);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
+    use stele_types::ids::{LogIndex, Salt};
+
     use super::{AddCheckpoint, BLOCK_LEN, Note, TlogProof, encode_bundle, known};
     use crate::golden::{CHECKPOINT, POLICY, PROOF, request};
+    use crate::log_archive::{Footer, Height, Item, Section};
+    use crate::record::Entry;
     use crate::record::tests::{locked, sample};
 
     #[expect(clippy::disallowed_methods, reason = "test inputs, not stored data")]
@@ -274,6 +297,7 @@ mod tests {
     fn corpora_hold() {
         replay("evidence_record", super::fuzz_record);
         replay("log_proof", super::fuzz_log_proof);
+        replay("log_archive", super::fuzz_log_archive);
         replay("note", super::fuzz_note);
         replay("checkpoint", super::fuzz_checkpoint);
         replay("policy", super::fuzz_policy);
@@ -302,7 +326,20 @@ mod tests {
         let (whole, range) = (crate::bundle::testing::whole(true).files, crate::bundle::testing::range().files);
         let anchored = crate::bundle::testing::outside::anchored().files;
         let audited = super::AuditReport::decode(crate::audit::tests::golden::REPORT).unwrap().outcomes;
+        let kept = Item::Kept { salt: Salt::from_bytes([7; 32]), record: sample().encode() };
+        let (entry, previous, by) = (Entry([8; 32]), Some(LogIndex(3)), LogIndex(9));
+        let items = [kept, Item::Erased { entry, previous, by }, Item::Erased { entry, previous: None, by }];
+        let (mut section, mut archived) = (vec![3], Vec::new());
+        items.iter().for_each(|item| item.encode_to(&mut section));
+        for (height, first) in [(Height::Tile, 512), (Height::TileOfTiles, 65_536)] {
+            let sections = vec![Section::of(&section); height.sections()];
+            let footer = Footer { height, first: LogIndex(first), sections, tiles: vec![[5; 32]; height.tiles()] };
+            archived.push(footer.encode());
+        }
         let seeds = [
+            ("log_archive", "seed-0", section),
+            ("log_archive", "seed-1", archived[0].clone()),
+            ("log_archive", "seed-2", archived[1].clone()),
             ("bundle_contents", "seed-0", whole["stele-bundle.json"].clone()),
             ("bundle_contents", "seed-1", range["stele-bundle.json"].clone()),
             ("bundle_chunks", "seed-0", whole["data/object-0001/chunks.bin"].clone()),

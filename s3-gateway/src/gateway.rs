@@ -26,6 +26,7 @@ use crate::error::{GatewayError, StartError};
 use crate::evidence::EXPORTS_MAX;
 use crate::fetch::Latency;
 use crate::lease::{Leases, renew_forever};
+use crate::log_archive::Archives;
 use crate::map::Placement;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
@@ -74,6 +75,8 @@ pub struct Gateway {
     pub(crate) exports: Arc<Semaphore>,
     /// Possession audits.
     pub(crate) audits: Audits,
+    /// Archives of the evidence log.
+    pub(crate) archives: Archives,
     pub(crate) metrics: Metrics,
     node: NodeId,
     repairs: Mutex<VecDeque<RepairReport>>,
@@ -118,6 +121,7 @@ impl Gateway {
             latency: Latency::new(config.hedge_floor),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             audits: Audits::default(),
+            archives: Archives::default(),
             meta: deps.meta,
             nodes,
             clock: deps.clock,

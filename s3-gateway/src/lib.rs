@@ -11,6 +11,7 @@
 //! | [`copy`] | CopyObject: the manifest, never the bytes |
 //! | [`delete`], [`bucket`], [`list`] | the thin operations |
 //! | [`evidence`] | evidence bundles |
+//! | [`log_archive`] | old entries of the evidence log |
 //! | [`multipart`] | uploads of parts |
 //! | [`possession`] | possession audits |
 //! | [`rename`] | another key for an object |
@@ -34,6 +35,7 @@ pub mod get;
 pub mod http;
 pub mod list;
 pub mod lock;
+pub mod log_archive;
 pub mod multipart;
 pub mod possession;
 pub mod put;

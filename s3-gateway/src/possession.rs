@@ -41,6 +41,7 @@ pub use self::schedule::{Schedule, run_schedule};
 use crate::budget::Charge;
 use crate::error::{GatewayError, unexpected_reply};
 use crate::gateway::Gateway;
+use crate::log_archive::ask_metadata;
 
 /// Audits under way or not fetched yet; one that ended makes room.
 const AUDITS_MAX: usize = 4;
@@ -391,8 +392,7 @@ async fn log(gw: &Gateway, origin: &Origin, step: AuditStep) -> Result<LogIndex,
 
 /// The newest signed checkpoint, if it covers the entry.
 async fn covering(gw: &Gateway, entry: LogIndex) -> Result<Option<Covering>, GatewayError> {
-    let reply = gw.read(MetaRequest::Log(LogRead::Head)).await.map_err(|error| GatewayError::from_meta(error, ""))?;
-    let MetaReply::Log(LogReply::Head(head)) = reply else { return Err(unexpected_reply("Head")) };
+    let LogReply::Head(head) = ask_metadata(gw, LogRead::Head).await? else { return Err(unexpected_reply("Head")) };
     let covers = head.published.filter(|published| published.head.size > entry.0);
     Ok(covers.map(|published| {
         let head = Head { size: published.head.size, root: published.head.root };

@@ -120,6 +120,9 @@ fn evidence(steps: &mut Steps) {
     steps.run("the auditor's verifier, alone in a directory", verifier::alone);
     steps.run("possession audits", || with_clients("loadtest/acceptance/possession.py", &[]));
     steps.run("a log that is watched", || with_clients("loadtest/acceptance/log_watching.py", &[]));
+    steps.run("old entries of the log in archives", || {
+        with_clients("loadtest/acceptance/log_archives.py", &["--archives".into(), "3".into()])
+    });
     steps.run("checkpoints on chains", || match (tools::missing_chain(), tools::missing_network()) {
         (None, None) => {
             let anvil = ["--anvil".to_owned(), tools::anvil().display().to_string()];

@@ -6,9 +6,8 @@
 //! | `/health/ready` | 200 when requests are served, else 503; JSON with reasons |
 //! | `/metrics` | Prometheus text |
 //! | `/status` | JSON, what `stele status` prints |
-//! | `/log/...` | the evidence log ([`log`]) |
+//! | `/log/...` | the evidence log ([`stele_s3_gateway::log_archive::pages`]) |
 
-mod log;
 pub(crate) mod metrics;
 pub(crate) mod status;
 pub(crate) mod view;
@@ -24,10 +23,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
+use stele_s3_gateway::log_archive::pages::{Found, find};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use log::Found;
 use metrics::Metrics;
 use view::View;
 
@@ -69,11 +68,14 @@ impl Pages {
 
     async fn log(&self, path: &str) -> Response<Full<Bytes>> {
         let Some(view) = self.view.get() else { return starting() };
-        let (body, kind, cached) = match log::find(&view.meta, path).await {
-            Ok(Found::Text(note)) => (note, "text/plain; charset=utf-8", "max-age=1"),
-            Ok(Found::Tile(tile)) => (tile, "application/octet-stream", "max-age=31536000, immutable"),
-            Ok(Found::Nothing(why)) => return text(StatusCode::NOT_FOUND, format!("{why}\n")),
+        let found = match find(&view.log(), path).await {
+            Ok(found) => found,
             Err(error) => return text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+        };
+        let (kind, cached) = found.headers();
+        let body = match found {
+            Found::Text(body) | Found::Tile(body) => body,
+            Found::Nothing(why) => return text(StatusCode::NOT_FOUND, format!("{why}\n")),
         };
         let mut response = Response::new(Full::new(body));
         let headers = response.headers_mut();

@@ -8,6 +8,7 @@ use stele_rpc::error::RpcError;
 use stele_rpc::meta::{Liveness, MetaReply, MetaRequest, MetaStatus};
 use stele_rpc::storage::DriveStatus;
 use stele_s3_gateway::gateway::Gateway;
+use stele_s3_gateway::log_archive::pages::LogSource;
 use stele_types::ids::NodeId;
 use stele_types::map::{ClusterMap, NodeRow, NodeState};
 use stele_types::role::Role;
@@ -36,6 +37,14 @@ impl View {
     pub(crate) fn of_node(meta: &MetaClient, wire: &Wire, gateway: Option<Arc<Gateway>>) -> Self {
         let (meta, storage, wire) = (meta.clone(), wire.storage(), Some(wire.clone()));
         Self { meta, storage, storage_nodes: Vec::new(), gateway, wire }
+    }
+
+    /// The evidence log. Only gateways can read what was archived.
+    pub(crate) fn log(&self) -> LogSource {
+        match &self.gateway {
+            Some(gateway) => LogSource::Gateway(Arc::clone(gateway)),
+            None => LogSource::Rows(self.meta.clone()),
+        }
     }
 
     /// What every storage node says of its drives, and who did not answer.

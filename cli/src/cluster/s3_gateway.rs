@@ -9,6 +9,7 @@ use stele_rpc::client::MetaClient;
 use stele_s3_gateway::api::{Cpu, GatewayDeps};
 use stele_s3_gateway::gateway::Gateway;
 use stele_s3_gateway::http::server::{HttpConfig, serve};
+use stele_s3_gateway::log_archive::run_archiver;
 use stele_s3_gateway::possession::run_schedule;
 use stele_s3_gateway::s3::auth::RootKeys as GatewayKeys;
 use stele_s3_gateway::s3::service;
@@ -68,6 +69,7 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     running.background.extend(following);
     running.background.push(tokio::spawn(follower.run()));
     running.background.push(tokio::spawn(pass_maps_on(wire.map.subscribe(), Arc::downgrade(&gateway))));
+    running.background.push(tokio::spawn(run_archiver(Arc::downgrade(&gateway))));
     running.background.extend(
         config.possession.schedule().map(|schedule| tokio::spawn(run_schedule(Arc::downgrade(&gateway), schedule))),
     );

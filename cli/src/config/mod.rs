@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use stele_rpc::meta::LOG_BUCKET;
 use stele_s3_gateway::http::target::Hosts;
 use stele_s3_gateway::possession::Schedule;
 
@@ -373,6 +374,11 @@ impl Config {
         }
         if !(3..=63).contains(&bucket.len()) {
             return Err(format!("possession.bucket = {bucket:?} is no name for a bucket"));
+        }
+        if bucket == LOG_BUCKET {
+            return Err(format!(
+                "possession.bucket = {bucket:?}: that bucket is for archives of the evidence log alone"
+            ));
         }
         chains::check(&self.anchor.chains, self.anchor.tsa.len())?;
         Hosts::new(&self.s3_domains).map_err(|e| format!("s3_domains: {e}"))?;

@@ -13,6 +13,7 @@ use stele_rpc::memory::MemoryNetwork;
 use stele_rpc::meta::Command;
 use stele_s3_gateway::api::{Cpu, GatewayConfig, GatewayDeps};
 use stele_s3_gateway::gateway::Gateway;
+use stele_s3_gateway::log_archive::run_archiver;
 use stele_s3_gateway::possession::run_schedule;
 use stele_storage_node::config::NodeConfig;
 use stele_storage_node::exec::Executor;
@@ -142,6 +143,7 @@ impl Store {
         let schedule = config.possession.schedule();
         self.background
             .extend(schedule.map(|schedule| tokio::spawn(run_schedule(Arc::downgrade(&self.gateway), schedule))));
+        self.background.push(tokio::spawn(run_archiver(Arc::downgrade(&self.gateway))));
         let sweep = SweepConfig { grace: config.gc.grace.duration(), ..SweepConfig::default() };
         let sweeper = SweepWorker::new(self.meta_client.clone(), self.storage_client.clone(), clock, sweep);
         self.background.push(tokio::spawn(sweeper.run(config.gc.interval.duration(), tell_sweep)));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use stele_evidence::fetched::{Answer, FetchedTiles};
 use stele_evidence::note::Note;
@@ -19,6 +20,7 @@ use super::select::{Kept, Logged};
 use crate::bucket::{range_of, with_bucket};
 use crate::error::{GatewayError, unexpected_reply};
 use crate::gateway::Gateway;
+use crate::log_archive::{ask, resolve};
 
 /// Tiles that are kept for the next path; then it starts anew.
 const TILES_KEPT: usize = 256;
@@ -31,16 +33,8 @@ pub(super) struct Head {
     pub(super) policy: Vec<u8>,
 }
 
-async fn ask(gw: &Gateway, asked: LogRead) -> Result<LogReply, GatewayError> {
-    let answer = gw.read(MetaRequest::Log(asked)).await;
-    match answer.map_err(|error| GatewayError::from_meta(error, ""))? {
-        MetaReply::Log(reply) => Ok(reply),
-        _ => Err(unexpected_reply("Log")),
-    }
-}
-
 /// E1.
-pub(super) async fn head(gw: &Gateway) -> Result<Head, GatewayError> {
+pub(super) async fn head(gw: &Arc<Gateway>) -> Result<Head, GatewayError> {
     let LogReply::Head(head) = ask(gw, LogRead::Head).await? else { return Err(unexpected_reply("Head")) };
     let Some(published) = head.published.filter(|published| !published.policy.is_empty()) else {
         let what = "no checkpoint of the evidence log was signed yet: does an anchor run?".to_owned();
@@ -53,7 +47,7 @@ pub(super) async fn head(gw: &Gateway) -> Result<Head, GatewayError> {
 
 /// A page of a key's events, newest first; `None` behind the oldest.
 pub(super) async fn events(
-    gw: &Gateway,
+    gw: &Arc<Gateway>,
     bucket: &str,
     key: &str,
     before: Option<LogIndex>,
@@ -64,17 +58,23 @@ pub(super) async fn events(
         let page: Vec<Kept> = events.into_iter().map(kept).collect::<Result<_, _>>()?;
         return Ok((!page.is_empty()).then_some(page));
     }
+    let mut asked = None;
     let reply = with_bucket(gw, bucket, |row| {
-        let (range, key, max) = (range_of(&row), key.to_owned(), KEY_EVENTS_MAX);
-        let asked = LogRead::KeyEvents { range, key, before, max };
+        let question = LogRead::KeyEvents { range: range_of(&row), key: key.to_owned(), before, max: KEY_EVENTS_MAX };
+        asked = Some(question.clone());
         async move {
-            match gw.read(MetaRequest::Log(asked)).await? {
-                MetaReply::Log(LogReply::KeyEvents(events)) => Ok(events),
+            match gw.read(MetaRequest::Log(question)).await? {
+                MetaReply::Log(reply) => Ok(reply),
                 _ => Err(unexpected("no events of a key")),
             }
         }
     });
-    let page: Vec<Kept> = reply.await?.into_iter().map(kept).collect::<Result<_, _>>()?;
+    let reply = reply.await?;
+    let asked = asked.ok_or_else(|| unexpected_reply("KeyEvents"))?;
+    let LogReply::KeyEvents(events) = resolve(gw, &asked, reply).await? else {
+        return Err(unexpected_reply("KeyEvents"));
+    };
+    let page: Vec<Kept> = events.into_iter().map(kept).collect::<Result<_, _>>()?;
     Ok((!page.is_empty()).then_some(page))
 }
 
@@ -91,7 +91,7 @@ fn kept(event: KeyEvent) -> Result<Kept, GatewayError> {
 }
 
 /// The erasure that an erased event names.
-pub(super) async fn erasure(gw: &Gateway, index: LogIndex) -> Result<Logged, GatewayError> {
+pub(super) async fn erasure(gw: &Arc<Gateway>, index: LogIndex) -> Result<Logged, GatewayError> {
     let LogReply::Record(record) = ask(gw, LogRead::Record { index }).await? else {
         return Err(unexpected_reply("Record"));
     };
@@ -112,7 +112,7 @@ pub(super) struct Joined {
 
 /// Of every chain the first anchor that covers `first`, and the first that covers all entries up to `last`.
 pub(super) async fn outside(
-    gw: &Gateway,
+    gw: &Arc<Gateway>,
     paths: &mut Paths,
     (first, last): (u64, u64),
 ) -> Result<Vec<Joined>, GatewayError> {
@@ -146,7 +146,7 @@ impl Paths {
     }
 
     /// E3.
-    pub(super) async fn of(&mut self, gw: &Gateway, index: u64) -> Result<Vec<Hash>, GatewayError> {
+    pub(super) async fn of(&mut self, gw: &Arc<Gateway>, index: u64) -> Result<Vec<Hash>, GatewayError> {
         let size = self.size;
         self.ask(gw, |tiles| tiles.ask(|tiles| inclusion(tiles, index, size))).await
     }
@@ -154,7 +154,7 @@ impl Paths {
     /// Puts a question to the tiles.
     async fn ask<T>(
         &mut self,
-        gw: &Gateway,
+        gw: &Arc<Gateway>,
         question: impl Fn(&FetchedTiles) -> Result<Answer<T>, TileError<Infallible>>,
     ) -> Result<T, GatewayError> {
         if self.tiles.len() > TILES_KEPT {

@@ -1,13 +1,16 @@
 //! Keys and authorisation. There is one root key pair; users and policies come later, and their
 //! place is [`authorise`].
 
+use std::sync::Arc;
+
 use http::{Extensions, HeaderMap, HeaderValue, Uri};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::PostObjectInput;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result, s3_error};
 
-use super::post;
+use super::{log_bucket, post};
+use crate::gateway::Gateway;
 use crate::http::audit::watch::Note;
 use crate::http::door::Allowance;
 
@@ -64,8 +67,10 @@ impl S3Auth for RootKeys {
 }
 
 /// Applies [`authorise`] to every request, before its input is read.
-#[derive(Clone, Copy, Debug)]
-pub struct RootAccess;
+#[derive(Clone, Debug)]
+pub(super) struct RootAccess {
+    pub(super) gateway: Arc<Gateway>,
+}
 
 #[async_trait::async_trait]
 impl S3Access for RootAccess {
@@ -75,7 +80,8 @@ impl S3Access for RootAccess {
         }
         let signer = cx.credentials().map(|c| c.access_key.clone());
         admit(signer.as_deref(), cx.headers(), cx.uri())?;
-        count(signer, cx.extensions_mut())
+        count(signer, cx.extensions_mut())?;
+        log_bucket::admit(&self.gateway, cx.s3_op().name(), cx.s3_path()).await
     }
 
     async fn post_object(&self, req: &mut S3Request<PostObjectInput>) -> S3Result<()> {

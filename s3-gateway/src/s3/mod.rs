@@ -14,6 +14,7 @@
 //! | `versioning` | whether a bucket keeps versions |
 //! | `tagging` | tags of objects and buckets |
 //! | `lock` | object lock: retention and legal hold |
+//! | `log_bucket` | the bucket with archives of the evidence log, which clients only read |
 //! | `cors` | rules for requests of other origins |
 //! | `checksums`, `headers`, `conditions`, `body` | parts of requests and responses |
 //! | `errors` | [`crate::error::GatewayError`] to S3 codes |
@@ -32,6 +33,7 @@ mod evidence;
 mod headers;
 mod listing;
 mod lock;
+mod log_bucket;
 mod multipart;
 mod objects;
 mod operations;

@@ -17,7 +17,7 @@ use super::headers::{committed_evidence, evidence, give_back_headers, log_entry,
 use super::lock::{bypasses, give_back_lock, lock_headers, require_digest};
 use super::post::Form;
 use super::unsupported::{refuse, refuse_sse_customer, refuse_unsupported};
-use super::{S3Edge, audited, body, conditions, fail, fail_as, origin, tagging};
+use super::{S3Edge, audited, body, conditions, fail, fail_as, log_bucket, origin, tagging};
 use crate::api::{
     AppendRequest, ByteRange, DeleteOne, DeleteRequest, GatewayError, GetRequest, HeadReply, PutRequest,
     ReadConditions, Shown,
@@ -219,13 +219,20 @@ pub(super) async fn get(edge: &S3Edge, mut req: S3Request<GetObjectInput>) -> S3
     }
     refuse_sse_customer!(req.input);
     let request = get_request!(req.input);
-    let reply = crate::get::get_object(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
+    let page = log_bucket::page(&edge.gateway, &request).await.map_err(|e| fail(&req, e))?;
+    let stored = page.is_none();
+    let reply = match page {
+        Some(page) => page,
+        None => crate::get::get_object(&edge.gateway, request).await.map_err(|e| fail(&req, e))?,
+    };
     let mut output =
         GetObjectOutput { body: Some(body::outgoing(reply.body, reply.head.range.len)), ..GetObjectOutput::default() };
     describe!(output, &reply.head, req.input);
     output.version_id = edge.version_id(&req.input.bucket, (&*reply.head.version).into()).await;
     let mut response = S3Response::new(output);
-    response.headers = read_headers(&reply.head);
+    if stored {
+        response.headers = read_headers(&reply.head);
+    }
     if reply.head.range.partial {
         response.status = Some(StatusCode::PARTIAL_CONTENT);
     }
@@ -235,12 +242,19 @@ pub(super) async fn get(edge: &S3Edge, mut req: S3Request<GetObjectInput>) -> S3
 pub(super) async fn head(edge: &S3Edge, mut req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
     refuse_sse_customer!(req.input);
     let request = get_request!(req.input);
-    let reply = crate::get::head_object(&edge.gateway, request).await.map_err(|e| fail(&req, e))?;
+    let page = log_bucket::page(&edge.gateway, &request).await.map_err(|e| fail(&req, e))?;
+    let stored = page.is_none();
+    let reply = match page {
+        Some(page) => page.head,
+        None => crate::get::head_object(&edge.gateway, request).await.map_err(|e| fail(&req, e))?,
+    };
     let mut output = HeadObjectOutput::default();
     describe!(output, &reply, req.input);
     output.version_id = edge.version_id(&req.input.bucket, (&*reply.version).into()).await;
     let mut response = S3Response::new(output);
-    response.headers = read_headers(&reply);
+    if stored {
+        response.headers = read_headers(&reply);
+    }
     if reply.range.partial {
         response.status = Some(StatusCode::PARTIAL_CONTENT);
     }

@@ -57,7 +57,7 @@ pub fn build(gateway: Arc<Gateway>, keys: &RootKeys, region: &str, hosts: Hosts)
         let mut builder = S3ServiceBuilder::new(edge.clone());
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         builder.set_auth(keys.clone());
-        builder.set_access(RootAccess);
+        builder.set_access(RootAccess { gateway: Arc::clone(&gateway) });
         // Without domains s3s knows no virtual hosts, and says so to clients that try.
         if !hosts.is_empty() {
             builder.set_host(Hosts::clone(&hosts));

@@ -19,6 +19,9 @@ use stele_types::map::ClusterMap;
 use stele_types::object::{Attributes, BucketRow, Cors, Facts, Part, Tags, Upload, Verdict, Version, Versioning};
 use stele_types::pack::PackRow;
 
+mod log;
+pub(super) use log::{FakeLog, record};
+
 #[derive(Default)]
 struct State {
     map: ClusterMap,
@@ -38,6 +41,8 @@ struct State {
     completed: BTreeMap<UploadId, MetaReply>,
     uploads: BTreeMap<UploadId, (Upload, BTreeMap<u16, Part>)>,
     overtaken: Option<(String, String)>,
+    principal: String,
+    log: FakeLog,
 }
 
 /// The service.
@@ -174,6 +179,7 @@ impl State {
                 let packs = self.rows(&ids);
                 Ok(MetaReply::Version { version: Box::new(found.clone()), packs, latest: true })
             }
+            MetaRequest::Log(asked) => self.log.read(asked).map(MetaReply::Log),
             MetaRequest::Packs { packs } => Ok(MetaReply::Packs(self.rows(&packs))),
             MetaRequest::List { range, query } => {
                 let keys = self.versions.iter().filter(|((b, k), _)| {
@@ -230,6 +236,7 @@ impl State {
             return reply.clone();
         }
         self.applied += u64::from(key.is_some());
+        self.principal = envelope.origin.principal;
         let reply = self.apply(envelope.command);
         if let Some(key) = key {
             self.replies.insert(key, reply.clone());
@@ -280,7 +287,7 @@ impl State {
                     range: RangeId(1),
                     range_epoch: RangeEpoch(1),
                     versioning: Versioning::Unset,
-                    owner: String::new(),
+                    owner: self.principal.clone(),
                     tags: Tags::default(),
                     object_lock: None,
                     cors: Cors::default(),
@@ -389,6 +396,7 @@ impl State {
                 Some(_) => Ok(MetaReply::Done),
                 None => err(Code::NoSuchUpload),
             },
+            Command::Log(command) => self.log_command(command),
             _ => err(Code::Malformed),
         }
     }

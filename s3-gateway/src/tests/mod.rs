@@ -1,6 +1,7 @@
 //! Flows against metadata and storage in memory.
 
 mod appends;
+pub(crate) mod archives;
 mod copies;
 mod fake_meta;
 pub(crate) mod fake_storage;

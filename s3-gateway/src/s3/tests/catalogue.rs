@@ -9,7 +9,7 @@ use Support::{Differs, Fixed, Refused, Works};
 
 /// What a client gets.
 #[derive(Clone, Copy, Debug)]
-enum Support {
+pub(super) enum Support {
     /// What S3 documents.
     Works,
     /// Works, with this difference.
@@ -20,7 +20,7 @@ enum Support {
     Refused,
 }
 
-const OPERATIONS: &[(&str, Support)] = &[
+pub(super) const OPERATIONS: &[(&str, Support)] = &[
     ("AbortMultipartUpload", Works),
     ("CompleteMultipartUpload", Differs("a repeat with the same list gets the first answer")),
     ("CopyObject", Differs("moves no bytes; keeps ETag and checksums of the source")),
@@ -144,7 +144,7 @@ fn folded(name: &str) -> String {
     name.replace('_', "").to_ascii_lowercase()
 }
 
-fn answered(support: Support) -> bool {
+pub(super) fn answered(support: Support) -> bool {
     !matches!(support, Refused)
 }
 

@@ -162,7 +162,7 @@ impl Answer {
 }
 
 /// HMAC-SHA-256 with a key of at most 64 bytes.
-fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
+pub(super) fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
     let mut block = [0u8; 64];
     block[..key.len()].copy_from_slice(key);
     let pad = |with: u8| block.map(|b| b ^ with);
@@ -171,7 +171,7 @@ fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "s3s compares signatures with the real clock")]
-fn stamp(ahead: i64) -> String {
+pub(super) fn stamp(ahead: i64) -> String {
     let at = time::OffsetDateTime::from(std::time::SystemTime::now()) + time::Duration::seconds(ahead);
     let (date, time) = (at.date(), at.time());
     format!(

@@ -9,6 +9,7 @@ mod door;
 mod ends;
 mod expect;
 mod https;
+mod log_bucket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
