@@ -11,6 +11,7 @@
 //! | [`fetched`] | tiles that are fetched one at a time, as proofs need them |
 //! | [`rebuild`] | a log computed anew from its entries |
 //! | [`log_archive`] | records of long ago, as files |
+//! | [`anchor_archive`] | anchors of long ago, as files |
 //! | [`watch`] | whether checkpoints belong to one history |
 //! | [`tile_path`] | where tiles and entry bundles stand |
 //! | [`entry_bundle`] | entry bundles: the entries of a tile |
@@ -29,6 +30,7 @@
 //! | [`audit`] | possession audits: inventories, challenges, answers, verdicts, reports |
 #![deny(missing_docs)]
 
+pub mod anchor_archive;
 pub mod audit;
 pub mod bundle;
 pub mod cbor;

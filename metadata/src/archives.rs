@@ -3,15 +3,18 @@
 
 use std::ops::ControlFlow;
 
+use stele_evidence::anchor_archive::{ANCHORS_MAX, BYTES_SOFT_MAX};
 use stele_evidence::log_archive::{Height, encode_erased, encode_kept};
 use stele_evidence::record::Entry;
 use stele_evidence::tree::Hash;
 use stele_rpc::meta::{ArchivePlan, FOLDED_MAX, Fold, LogItem};
 use stele_types::ids::LogIndex;
 
-use crate::keyspace::{self, ARCHIVES, CHECKPOINT, RETENTION};
+use crate::keyspace::{self, ARCHIVES, CHECKPOINT, RETENTION, Tag};
 use crate::kv::{KvError, KvRead, KvResult};
-use crate::rows::{ArchiveRow, ArchivesRow, CheckpointRow, ErasedRow, RecordRow, RetentionRow, corrupt, decode, load};
+use crate::rows::{
+    AnchorsKeptRow, ArchiveRow, ArchivesRow, CheckpointRow, ErasedRow, RecordRow, RetentionRow, corrupt, decode, load,
+};
 
 /// What there is of archives.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,7 +101,29 @@ pub(crate) fn plan(rows: &dyn KvRead) -> KvResult<ArchivePlan> {
         wanted: archives.row.wanted.iter().filter(|(_, back)| !back).map(|(index, _)| *index).collect(),
         erasing: erasing.then_some(at),
         keep_ms: retention.keep_ms,
+        anchors: crowded_chain(rows)?,
     })
+}
+
+/// Whether a chain has so many anchors that its oldest are archived: two files' worth, so that the newest always have
+/// rows.
+pub(crate) fn anchors_are_many(kept: AnchorsKeptRow) -> bool {
+    kept.count >= 2 * ANCHORS_MAX as u64 || kept.bytes >= 2 * BYTES_SOFT_MAX as u64
+}
+
+fn crowded_chain(rows: &dyn KvRead) -> KvResult<Option<String>> {
+    let (from, to) = keyspace::table(Tag::AnchorsKept);
+    let mut found = None;
+    let mut broken = None;
+    rows.scan(&from, &to, &mut |key, value| {
+        match decode::<AnchorsKeptRow>(key, value) {
+            Ok(kept) if anchors_are_many(kept) => found = keyspace::chain_name(key).map(str::to_owned),
+            Ok(_) => return ControlFlow::Continue(()),
+            Err(error) => broken = Some(error),
+        }
+        ControlFlow::Break(())
+    })?;
+    broken.map_or(Ok(found), Err)
 }
 
 /// The first archive that still holds what was erased since.

@@ -38,6 +38,8 @@
 //! | 52 | chain name | [`crate::rows::ChainStateRow`]: what an anchor remembers of a chain |
 //! | 53 | chain name, size | [`crate::rows::AnchorRow`]: a checkpoint that stands on the chain, and the proof |
 //! | 54 | archive | [`crate::rows::ArchiveRow`]: an object that holds old entries of the log |
+//! | 55 | chain name | [`crate::rows::AnchorsKeptRow`]: how many of its anchors have rows |
+//! | 56 | chain name, size | [`crate::rows::AnchorArchiveRow`]: an object that holds its anchors up to this size |
 
 use stele_types::ids::{
     BucketId, CommandSequence, CommitSeq, Epoch, LeaseId, LogIndex, NodeId, OwnerId, PackId, PgId, UploadId,
@@ -97,6 +99,10 @@ pub enum Tag {
     Anchor = 0x53,
     /// Archives of the evidence log.
     Archive = 0x54,
+    /// How many anchors of a chain have rows.
+    AnchorsKept = 0x55,
+    /// Archives of anchors.
+    AnchorArchive = 0x56,
 }
 
 /// The one evidence log of the one group.
@@ -218,6 +224,16 @@ pub fn chain_name(row_key: &[u8]) -> Option<&str> {
 /// An anchor on a chain.
 pub fn anchor(chain: &str, size: u64) -> Vec<u8> {
     key(Tag::Anchor, &[chain.as_bytes(), &TERMINATOR, &size.to_be_bytes()])
+}
+
+/// How many anchors of a chain have rows.
+pub fn anchors_kept(chain: &str) -> Vec<u8> {
+    key(Tag::AnchorsKept, &[chain.as_bytes(), &TERMINATOR])
+}
+
+/// An archive of anchors up to a size.
+pub fn anchor_archive(chain: &str, size: u64) -> Vec<u8> {
+    key(Tag::AnchorArchive, &[chain.as_bytes(), &TERMINATOR, &size.to_be_bytes()])
 }
 
 /// Size of an anchor in its key.

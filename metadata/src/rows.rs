@@ -335,6 +335,28 @@ pub struct ArchiveRow {
     pub root: HashRow,
 }
 
+/// How many anchors of a chain have rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct AnchorsKeptRow {
+    /// Anchors.
+    pub count: u64,
+    /// Bytes of their proofs.
+    pub bytes: u64,
+}
+
+/// An object that holds anchors of a chain.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AnchorArchiveRow {
+    /// Bucket name.
+    pub bucket: String,
+    /// Key.
+    pub key: String,
+    /// Version.
+    pub version: VersionId,
+    /// BLAKE3 of its bytes.
+    pub hash: HashRow,
+}
+
 /// How long evidence of removed versions is kept, and how far erasing it came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct RetentionRow {

@@ -18,8 +18,8 @@ pub use log::{
     TreeHead,
 };
 pub use log_archive::{
-    ArchiveInfo, ArchiveMade, ArchiveObject, ArchivePlan, COPIES_MAX, COPY_PATH_MAX, FOLDED_MAX, Fold, LOG_BUCKET,
-    LogItem, RecordCopy, WANTED_TILES_MAX,
+    AnchorsArchive, AnchorsMade, ArchiveInfo, ArchiveMade, ArchiveObject, ArchivePlan, COPIES_MAX, COPY_PATH_MAX,
+    FOLDED_MAX, Fold, LOG_BUCKET, LogItem, RecordCopy, WANTED_TILES_MAX,
 };
 pub use moves::{AppendVersion, Expected, RenameKey, RenameToken};
 pub use nodes::{Heartbeat, Liveness, NewNode, TokenRow};

@@ -75,6 +75,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::Log(LogCommand::Audit(_)) => "Audit",
         Command::Log(LogCommand::Archive(_)) => "Archive",
         Command::Log(LogCommand::MoveToArchive { .. }) => "MoveToArchive",
+        Command::Log(LogCommand::ArchiveAnchors(_)) => "ArchiveAnchors",
         Command::Log(LogCommand::WantTile { .. }) => "WantTile",
         Command::Log(LogCommand::RestoreTile { .. }) => "RestoreTile",
     }

@@ -94,7 +94,7 @@ fn records_that_differ_are_refused_even_under_a_new_hash() {
     agreed.sections[0] = Section::of(&forged);
     assert_eq!(agreed.open_section(0, &forged), Err(ArchiveError::Mismatch("records")));
     // To erase a record is to leave its entry.
-    let mut erased = super::tests::items(256);
+    let mut erased = self::items(256);
     erased[1] = Item::Erased { entry: erased[1].entry(), previous: None, by: LogIndex(9) };
     agreed.sections[0] = Section::of(&encode(&erased));
     assert_eq!(agreed.open_section(0, &encode(&erased)), Ok(erased));

@@ -162,6 +162,7 @@ impl Batch<'_> {
             Command::Log(LogCommand::Erase { max_entries, copies }) => self.erase(cx, *max_entries, copies),
             Command::Log(LogCommand::Archive(made)) => self.note_archive(made),
             Command::Log(LogCommand::MoveToArchive { number, section }) => self.move_to_archive(*number, *section),
+            Command::Log(LogCommand::ArchiveAnchors(made)) => self.archive_anchors(made),
             Command::Log(LogCommand::WantTile { level, index }) => self.want_tile(*level, *index),
             Command::Log(LogCommand::RestoreTile { index, leaves, tiles }) => self.restore_tile(*index, leaves, tiles),
             Command::SetAnswerKey { node, key } => self.set_answer_key(cx, *node, key),

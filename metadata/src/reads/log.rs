@@ -3,11 +3,12 @@
 use std::ops::ControlFlow;
 
 use bytes::{Bytes, BytesMut};
+use serde::de::DeserializeOwned;
 use stele_evidence::record::{Entry, Record};
 use stele_rpc::error::Code;
 use stele_rpc::meta::{
-    ArchiveInfo, ArchiveObject, ChainRow, KEY_EVENTS_MAX, KeptAnchor, KeyEvent, LOG_ENTRIES_MAX, LogHead, LogItem,
-    LogRead, LogRecord, LogReply, RangeRef, SignedNote, TreeHead,
+    AnchorsArchive, ArchiveInfo, ArchiveObject, ChainRow, KEY_EVENTS_MAX, KeptAnchor, KeyEvent, LOG_ENTRIES_MAX,
+    LogHead, LogItem, LogRead, LogRecord, LogReply, RangeRef, SignedNote, TreeHead,
 };
 use stele_types::ids::{BucketId, LogIndex};
 
@@ -16,7 +17,9 @@ use crate::apply::edge_of;
 use crate::archives::{self, Archives, item_of};
 use crate::keyspace::{self, CHECKPOINT, Tag};
 use crate::kv::{KvError, KvRead};
-use crate::rows::{AnchorRow, ChainStateRow, CheckpointRow, DataRow, KeyRow, RecordRow, corrupt, decode, load};
+use crate::rows::{
+    AnchorArchiveRow, AnchorRow, ChainStateRow, CheckpointRow, DataRow, KeyRow, RecordRow, corrupt, decode, load,
+};
 
 pub(super) fn read(rows: &dyn KvRead, asked: &LogRead) -> ReadResult<LogReply> {
     match *asked {
@@ -43,6 +46,7 @@ pub(super) fn read(rows: &dyn KvRead, asked: &LogRead) -> ReadResult<LogReply> {
         }
         LogRead::Anchors { size } => anchors(rows, size),
         LogRead::Items { from, max } => items(rows, from, max),
+        LogRead::KeptAnchors { ref chain, after } => kept_anchors(rows, chain, after),
         LogRead::ArchivePlan => Ok(LogReply::ArchivePlan(Box::new(archives::plan(rows)?))),
         LogRead::Archive { number } => archive(rows, number),
     }
@@ -86,26 +90,60 @@ fn key_events(
 
 /// Of every chain the first anchor of at least `size` entries.
 fn anchors(rows: &dyn KvRead, size: u64) -> ReadResult<LogReply> {
-    let (from, to) = keyspace::table(Tag::Chain);
+    let (from, to) = keyspace::table(Tag::AnchorsKept);
     let mut names = Vec::new();
     rows.scan(&from, &to, &mut |key, _| {
         names.extend(keyspace::chain_name(key).map(str::to_owned));
         ControlFlow::Continue(())
     })?;
-    let mut found = Vec::new();
+    let (mut kept, mut archived) = (Vec::new(), Vec::new());
     for chain in names {
-        let mut first = None;
+        // An archive holds smaller sizes than the rows.
+        let (from, to) = (keyspace::anchor_archive(&chain, size), keyspace::anchor_archive(&chain, u64::MAX));
+        if let Some((_, row)) = first_of::<AnchorArchiveRow>(rows, &from, &to)? {
+            let object = ArchiveObject { bucket: row.bucket, key: row.key, version: row.version };
+            archived.push(AnchorsArchive { chain, object, hash: row.hash.0 });
+            continue;
+        }
         let (from, to) = (keyspace::anchor(&chain, size), keyspace::anchor(&chain, u64::MAX));
-        rows.scan(&from, &to, &mut |key, value| {
-            first = Some((keyspace::anchor_size(key), decode::<AnchorRow>(key, value)));
-            ControlFlow::Break(())
-        })?;
-        if let Some((Some(size), row)) = first {
-            let AnchorRow { root, proof } = row?;
-            found.push(KeptAnchor { chain, head: TreeHead { size, root: root.0 }, proof });
+        if let Some((Some(size), row)) = first_of::<AnchorRow>(rows, &from, &to)? {
+            kept.push(KeptAnchor { chain, head: TreeHead { size, root: row.root.0 }, proof: row.proof });
         }
     }
-    Ok(LogReply::Anchors(found))
+    match archived.is_empty() {
+        true => Ok(LogReply::Anchors(kept)),
+        false => Ok(LogReply::AnchorsToArchive { kept, archived }),
+    }
+}
+
+fn first_of<T: DeserializeOwned>(rows: &dyn KvRead, from: &[u8], to: &[u8]) -> ReadResult<Option<(Option<u64>, T)>> {
+    let mut first = None;
+    rows.scan(from, to, &mut |key, value| {
+        first = Some((keyspace::anchor_size(key), decode::<T>(key, value)));
+        ControlFlow::Break(())
+    })?;
+    Ok(first.map(|(size, row)| row.map(|row| (size, row))).transpose()?)
+}
+
+/// A page of a chain's anchors.
+fn kept_anchors(rows: &dyn KvRead, chain: &str, after: u64) -> ReadResult<LogReply> {
+    let (from, to) = (keyspace::anchor(chain, after.saturating_add(1)), keyspace::anchor(chain, u64::MAX));
+    let (mut found, mut bytes, mut broken) = (Vec::new(), 0, None);
+    rows.scan(&from, &to, &mut |key, value| {
+        match (keyspace::anchor_size(key), decode::<AnchorRow>(key, value)) {
+            (Some(size), Ok(AnchorRow { root, proof })) => {
+                bytes += proof.len() + 64;
+                found.push(KeptAnchor { chain: chain.to_owned(), head: TreeHead { size, root: root.0 }, proof });
+            }
+            (_, Err(error)) => broken = Some(error),
+            (None, Ok(_)) => {}
+        }
+        if broken.is_some() || bytes > ITEMS_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    match broken {
+        Some(error) => Err(error.into()),
+        None => Ok(LogReply::Anchors(found)),
+    }
 }
 
 /// The event, and the index of the one before it of the same key. `None` if it is of another key: of an erased one nobody

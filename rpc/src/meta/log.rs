@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use stele_types::ids::{LogIndex, Salt};
 use stele_types::seam::UnixMillis;
 
-use super::{ArchiveInfo, ArchiveMade, ArchivePlan, LogItem, RangeRef, RecordCopy};
+use super::{AnchorsArchive, AnchorsMade, ArchiveInfo, ArchiveMade, ArchivePlan, LogItem, RangeRef, RecordCopy};
 
 /// Most entries of one answer: those of a full tile.
 pub const LOG_ENTRIES_MAX: u32 = 256;
@@ -167,6 +167,13 @@ pub enum LogRead {
         /// At most this many, and at most [`LOG_ENTRIES_MAX`].
         max: u32,
     },
+    /// Anchors of a chain in order, as the metadata service itself keeps them.
+    KeptAnchors {
+        /// Name of the chain.
+        chain: String,
+        /// Only larger sizes.
+        after: u64,
+    },
     /// What is to be done about archives.
     ArchivePlan,
     /// Where an archive is.
@@ -193,7 +200,8 @@ pub enum LogReply {
     KeyEvents(Vec<KeyEvent>),
     /// To `Chain`, and to `SaveChain`: the row as it is now.
     Chain(Option<ChainRow>),
-    /// To `Anchors`: at most one for each chain, in the order of their names.
+    /// To `Anchors`: at most one for each chain, in the order of their names. To `KeptAnchors`: as many as an answer
+    /// takes.
     Anchors(Vec<KeptAnchor>),
     /// To `Audit`: the entry.
     Logged(LogIndex),
@@ -211,6 +219,13 @@ pub enum LogReply {
     Items(Vec<LogItem>),
     /// To `ArchivePlan`.
     ArchivePlan(Box<ArchivePlan>),
+    /// To `Anchors`, where the one of some chain is archived.
+    AnchorsToArchive {
+        /// Of the other chains.
+        kept: Vec<KeptAnchor>,
+        /// Where the others are.
+        archived: Vec<AnchorsArchive>,
+    },
     /// To `Archive`: `None` if there is none of this number.
     Archive(Option<Box<ArchiveInfo>>),
 }
@@ -267,6 +282,9 @@ pub enum LogCommand {
         /// Which section. One that was moved before changes nothing.
         section: u32,
     },
+    /// Drop the oldest anchors of a chain, and take note of the file that holds them. Refused as malformed if it does
+    /// not hold exactly them.
+    ArchiveAnchors(Box<AnchorsMade>),
     /// Ask for a tile that only an archive holds. Of the tiles that are asked for so many stay.
     WantTile {
         /// Level.

@@ -104,6 +104,32 @@ pub struct ArchivePlan {
     pub erasing: Option<LogIndex>,
     /// How long evidence is kept after the removal, in milliseconds.
     pub keep_ms: Option<u64>,
+    /// A chain whose oldest anchors are to be archived.
+    pub anchors: Option<String>,
+}
+
+/// Old anchors of a chain, as a file that was stored and read back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AnchorsMade {
+    /// Name of the chain.
+    pub chain: String,
+    /// Size of the newest of them. The file holds all that are kept up to it.
+    pub last: u64,
+    /// Where it is.
+    pub object: ArchiveObject,
+    /// BLAKE3 of the file.
+    pub hash: [u8; 32],
+}
+
+/// Where the anchor that was asked for is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AnchorsArchive {
+    /// Name of the chain.
+    pub chain: String,
+    /// The file that holds the first one of at least the size.
+    pub object: ArchiveObject,
+    /// BLAKE3 of the file.
+    pub hash: [u8; 32],
 }
 
 /// An entry from an archive, and the way from it to the archive's root: what proves that it is the log's.

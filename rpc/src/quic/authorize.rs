@@ -56,6 +56,7 @@ fn commands(role: Role, command: &Command) -> bool {
             LogCommand::Erase { .. }
                 | LogCommand::Archive(_)
                 | LogCommand::MoveToArchive { .. }
+                | LogCommand::ArchiveAnchors(_)
                 | LogCommand::RestoreTile { .. }
         )
     );

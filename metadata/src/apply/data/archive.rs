@@ -15,7 +15,7 @@ use crate::apply::{Batch, Outcome, TileRows, refuse};
 use crate::archives::{Archives, hash_section};
 use crate::keyspace::{self, ARCHIVES};
 use crate::kv::KvResult;
-use crate::rows::{ArchiveRow, HashRow, RecordRow, VersionRow, load};
+use crate::rows::{AnchorArchiveRow, ArchiveRow, HashRow, RecordRow, VersionRow, load};
 
 /// Longest key of an archive, in bytes.
 const KEY_BYTES_MAX: usize = 256;
@@ -178,7 +178,7 @@ impl Batch<'_> {
         Ok(MetaReply::Done)
     }
 
-    fn version_exists(&self, bucket: &str, key: &str, version: VersionId) -> KvResult<bool> {
+    pub(crate) fn version_exists(&self, bucket: &str, key: &str, version: VersionId) -> KvResult<bool> {
         let Some(id) = load::<BucketId>(self.rows, &keyspace::bucket_name(bucket))? else { return Ok(false) };
         let row: Option<VersionRow> = load(self.rows, &keyspace::version(id, key, version.commit_seq))?;
         Ok(row.is_some_and(|row| row.nonce == version.nonce && !row.delete_marker))
@@ -189,10 +189,20 @@ impl Batch<'_> {
         if bucket.name != LOG_BUCKET {
             return Ok(false);
         }
+        if let Some((chain, last)) = anchors_of(key) {
+            let row: Option<AnchorArchiveRow> = load(self.rows, &keyspace::anchor_archive(chain, last))?;
+            return Ok(row.is_some_and(|row| row.key == key && row.version == version));
+        }
         let number = key.strip_prefix("log/").and_then(|key| key.split('-').next()).and_then(|text| text.parse().ok());
         let row = number.map(|number| Archives::one(self.rows, number)).transpose()?.flatten();
         Ok(row.is_some_and(|row| row.key == key && row.version == version))
     }
+}
+
+/// Chain, and size of the newest anchor, in the key of an archive of anchors.
+fn anchors_of(key: &str) -> Option<(&str, u64)> {
+    let (chain, name) = key.strip_prefix("anchors/")?.split_once('/')?;
+    Some((chain, name.split('-').nth(1)?.parse().ok()?))
 }
 
 fn row_of(made: &ArchiveMade, moved: u32, root: HashRow) -> ArchiveRow {

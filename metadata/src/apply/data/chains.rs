@@ -9,7 +9,7 @@ use stele_rpc::meta::{
 
 use crate::apply::{Batch, Outcome, refuse};
 use crate::keyspace::{self, CHECKPOINT, Tag};
-use crate::rows::{AnchorRow, ChainStateRow, CheckpointRow, HashRow, load};
+use crate::rows::{AnchorRow, AnchorsKeptRow, ChainStateRow, CheckpointRow, HashRow, load};
 
 fn check_name(chain: &str) -> Outcome<()> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -71,8 +71,15 @@ impl Batch<'_> {
             }
             Some(_) => Ok(MetaReply::Done),
             None => {
+                if self.archived_anchor(&anchor.chain, anchor.head.size)? {
+                    return Ok(MetaReply::Done);
+                }
                 let row = AnchorRow { root: HashRow(anchor.head.root), proof: anchor.proof.clone() };
                 self.put_row(&key, &row)?;
+                let counted = keyspace::anchors_kept(&anchor.chain);
+                let kept: AnchorsKeptRow = load(self.rows, &counted)?.unwrap_or_default();
+                let (count, bytes) = (kept.count + 1, kept.bytes + anchor.proof.len() as u64);
+                self.put_row(&counted, &AnchorsKeptRow { count, bytes })?;
                 let chain = keyspace::chain(&anchor.chain);
                 if let Some(row) = load::<ChainStateRow>(self.rows, &chain)? {
                     let newest = row.newest.max(anchor.head.size);

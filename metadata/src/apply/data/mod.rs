@@ -1,5 +1,6 @@
 //! Commands of a data group: versions, deletes, multipart uploads, references, evidence log.
 
+mod anchor_archive;
 mod append;
 mod archive;
 mod chains;

@@ -49,6 +49,7 @@ pub(crate) fn is_act(command: &Command) -> bool {
             | LogCommand::KeepAnchor(_)
             | LogCommand::Archive(_)
             | LogCommand::MoveToArchive { .. }
+            | LogCommand::ArchiveAnchors(_)
             | LogCommand::WantTile { .. }
             | LogCommand::RestoreTile { .. },
         )

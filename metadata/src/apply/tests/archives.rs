@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stele_evidence::anchor_archive;
 use stele_evidence::log_archive::{Height, Item, Section, decode_section, leaves, path};
 use stele_evidence::record::Entry;
 use stele_rpc::meta::{
-    ArchiveInfo, ArchiveMade, ArchiveObject, ArchivePlan, Fold, LOG_BUCKET, LogCommand, LogItem, LogRead, LogReply,
-    RecordCopy, WANTED_TILES_MAX,
+    AnchorsMade, ArchiveInfo, ArchiveMade, ArchiveObject, ArchivePlan, ERASED_ENTRIES_MAX, Fold, KeptAnchor,
+    LOG_BUCKET, LogCommand, LogItem, LogRead, LogReply, RecordCopy, TreeHead, WANTED_TILES_MAX,
 };
 use stele_types::ids::{BucketId, LogIndex};
 
@@ -167,10 +168,14 @@ fn filled(entries: u64) -> (Machine, BucketId, Keeper) {
     let mut m = Machine::new();
     let keeper = Keeper::new(&mut m);
     let b = m.bucket("b");
-    let mut n = 0;
     while head(&m).now.size < entries {
-        m.put(b, ["a", "b", "c"][n % 3]);
-        n += 1;
+        // In one batch: a store in memory copies its rows for each.
+        let puts = (0..entries.min(500)).map(|n| {
+            let put = m.draws.put(guard(b, 1), ["a", "b", "c"][usize::try_from(n % 3).unwrap()]);
+            m.next(Command::PutVersion(Box::new(put)))
+        });
+        let puts: Vec<CommandEnvelope> = puts.collect();
+        assert!(m.apply_all(&puts).iter().all(Result::is_ok));
     }
     publish(&mut m);
     (m, b, keeper)
@@ -178,7 +183,7 @@ fn filled(entries: u64) -> (Machine, BucketId, Keeper) {
 
 #[test]
 fn rows_go_only_once_an_archive_holds_them() {
-    let (mut m, _, mut keeper) = filled(500);
+    let (mut m, _, mut keeper) = filled(200);
     assert_eq!((plan(&m).next, plan(&m).moving), (None, None), "two archives' worth is not published yet");
     let early = keeper.store(&mut m, 0, vec![0], Vec::new());
     assert_eq!(code(early), Code::Malformed);
@@ -295,7 +300,7 @@ fn copies_that_are_not_the_logs_erase_nothing() {
     let before: BTreeSet<Vec<u8>> = m.table(Tag::Record).into_iter().map(|(key, _)| key).collect();
     m.cluster(Command::Log(LogCommand::Erase { max_entries: 300, copies: Vec::new() })).unwrap();
     assert_eq!(plan(&m).erasing, Some(LogIndex(0)), "nothing goes on without copies");
-    m.cluster(Command::Log(LogCommand::Erase { max_entries: 300, copies })).unwrap();
+    m.cluster(Command::Log(LogCommand::Erase { max_entries: ERASED_ENTRIES_MAX, copies })).unwrap();
     assert!(plan(&m).erasing.is_none_or(|at| at.0 >= 256));
     let fold = plan(&m).fold.expect("nothing was erased");
     assert!(fold.erased.len() > 100, "{}", fold.erased.len());
@@ -321,4 +326,73 @@ fn rows_that_go_unarchived_are_noticed() {
     let LogReply::Entries(_) = ask(&m, LogRead::Entries { from: LogIndex(256), max: 1 }) else { panic!() };
     let root = stele_evidence::tiles::complete_root(&leaves(keeper.items(0))).unwrap();
     assert_ne!(root, info(&m, 0).unwrap().root, "the archive still leads to the log's root: nothing was lost");
+}
+
+fn anchors_at(m: &Machine, size: u64) -> LogReply {
+    ask(m, LogRead::Anchors { size })
+}
+
+#[test]
+fn old_anchors_move_to_a_file_that_holds_exactly_them() {
+    let (mut m, _, keeper) = filled(9000);
+    let closed = head(&m).checkpoint.unwrap().head.size;
+    assert!(closed > 8200, "{closed}");
+    let keep = |size: u64| {
+        let proof = vec![0xa5; 40 + usize::try_from(size % 7).unwrap()].into();
+        let kept = KeptAnchor { chain: "ledger".into(), head: TreeHead { size, root: [1; 32] }, proof };
+        Command::Log(LogCommand::KeepAnchor(kept))
+    };
+    let envelopes: Vec<CommandEnvelope> = (1..8192).map(|size| envelope(None, 0, 0, keep(size))).collect();
+    assert!(m.apply_all(&envelopes).iter().all(Result::is_ok));
+    assert_eq!(plan(&m).anchors, None, "two files' worth is not kept yet");
+    let LogReply::Anchors(found) = anchors_at(&m, 5) else { panic!() };
+    assert_eq!(found[0].head.size, 5);
+    m.cluster(keep(8192)).unwrap();
+    m.cluster(keep(8192)).unwrap();
+    assert_eq!(plan(&m).anchors.as_deref(), Some("ledger"));
+    let mut file = anchor_archive::MAGIC.to_vec();
+    let mut last = 0;
+    'file: loop {
+        let LogReply::Anchors(page) = ask(&m, LogRead::KeptAnchors { chain: "ledger".into(), after: last }) else {
+            panic!()
+        };
+        for kept in page {
+            anchor_archive::encode_to(kept.head.size, &kept.head.root, &kept.proof, &mut file);
+            last = kept.head.size;
+            if last == anchor_archive::ANCHORS_MAX as u64 {
+                break 'file;
+            }
+        }
+    }
+    let key = format!("anchors/ledger/{:020}-{last:020}-1", 1);
+    let version = m.put(keeper.bucket, &key).id;
+    let object = ArchiveObject { bucket: LOG_BUCKET.into(), key: key.clone(), version };
+    let made = AnchorsMade { chain: "ledger".into(), last, object, hash: *blake3::hash(&file).as_bytes() };
+    let send = |m: &mut Machine, made: &AnchorsMade| {
+        m.cluster(Command::Log(LogCommand::ArchiveAnchors(Box::new(made.clone()))))
+    };
+    let before = m.dump();
+    for wrong in [
+        AnchorsMade { last: last - 1, ..made.clone() },
+        AnchorsMade { hash: [0; 32], ..made.clone() },
+        AnchorsMade { chain: "other".into(), ..made.clone() },
+        AnchorsMade { object: ArchiveObject { key: "anchors/x".into(), ..made.object.clone() }, ..made.clone() },
+    ] {
+        assert_eq!(code(send(&mut m, &wrong)), Code::Malformed);
+    }
+    assert_eq!(m.dump(), before);
+    send(&mut m, &made).unwrap();
+    send(&mut m, &made).unwrap();
+    assert_eq!(m.table(Tag::Anchor).len(), 4096);
+    assert_eq!(plan(&m).anchors, None);
+    let LogReply::AnchorsToArchive { kept, archived } = anchors_at(&m, 4096) else { panic!() };
+    assert!(kept.is_empty() && archived[0].object == made.object && archived[0].hash == made.hash);
+    let LogReply::Anchors(found) = anchors_at(&m, 4097) else { panic!() };
+    assert_eq!(found[0].head.size, 4097);
+    m.cluster(keep(77)).unwrap();
+    assert_eq!(m.table(Tag::Anchor).len(), 4096, "what is archived stays there");
+    let item = m.draws.delete(&key, VersionSelector::Current);
+    let deleted = m.run(Command::Delete { guard: guard(keeper.bucket, 1), items: vec![item] });
+    let Ok(MetaReply::Deleted(gone)) = deleted else { panic!() };
+    assert_eq!(gone[0].error.as_ref().unwrap().code, Code::Locked);
 }

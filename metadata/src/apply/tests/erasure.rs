@@ -228,6 +228,10 @@ impl Run {
     }
 
     fn check(&mut self) -> Result<(), String> {
+        // All of a long history is looked at again and again.
+        if self.keeper.is_some() && self.draw(5) != 0 {
+            return Ok(());
+        }
         let before = self.shadow.records.len();
         self.shadow.take_new(&self.m);
         let found = self.erased();
@@ -384,16 +388,16 @@ fn previous(row: &RecordRow) -> Option<LogIndex> {
 #[test]
 fn what_is_erased_is_the_same_where_old_entries_are_archived() {
     let (mut archives, mut folded) = (0, 0);
-    for seed in 0..12 {
+    for seed in 0..3 {
         let mut run = Run::new(seed, ApplyOptions::default(), true);
-        for step in 0..1500 {
+        for step in 0..1000 {
             run.step().unwrap_or_else(|error| panic!("seed {seed}, step {step}: {error}"));
         }
         let keeper = run.keeper.as_ref().unwrap();
         archives += keeper.stored.len();
         folded += keeper.stored.values().flatten().filter(|item| matches!(item, Item::Erased { .. })).count();
     }
-    assert!(archives > 10 && folded > 500, "{archives} archives, {folded} erased in them: they show nothing");
+    assert!(archives > 3 && folded > 100, "{archives} archives, {folded} erased in them: they show nothing");
 }
 
 #[test]
