@@ -10,6 +10,13 @@ use crate::keyspace;
 use crate::kv::KvResult;
 use crate::rows::{AnchorArchiveRow, AnchorRow, AnchorsKeptRow, HashRow, decode, load};
 
+/// What a gateway should have stored.
+struct File {
+    bytes: Vec<u8>,
+    /// Size, and bytes of its proof, of each anchor in it.
+    sizes: Vec<(u64, u64)>,
+}
+
 impl Batch<'_> {
     pub(crate) fn archive_anchors(&mut self, made: &AnchorsMade) -> Outcome<MetaReply> {
         let (chain, object) = (&made.chain, &made.object);
@@ -27,7 +34,7 @@ impl Batch<'_> {
                 format!("{}/{} has no version {}: it is no archive", object.bucket, object.key, object.version);
             return refuse(Code::Malformed, detail);
         }
-        let (file, sizes) = self.anchors_up_to(chain, made.last)?;
+        let File { bytes: file, sizes } = self.anchors_up_to(chain, made.last)?;
         let newest = sizes.last().map(|(size, _)| *size);
         if newest != Some(made.last) || file.len() > BYTES_MAX || *blake3::hash(&file).as_bytes() != made.hash {
             let detail = format!("the file does not hold the anchors of chain {chain} up to size {}", made.last);
@@ -45,7 +52,7 @@ impl Batch<'_> {
     }
 
     /// The file that holds them, and size and bytes of each; of too many only the first ones.
-    fn anchors_up_to(&self, chain: &str, last: u64) -> KvResult<(Vec<u8>, Vec<(u64, u64)>)> {
+    fn anchors_up_to(&self, chain: &str, last: u64) -> KvResult<File> {
         let (from, to) = (keyspace::anchor(chain, 0), keyspace::anchor(chain, last.saturating_add(1)));
         let (mut file, mut sizes, mut broken) = (MAGIC.to_vec(), Vec::new(), None);
         self.rows.scan(&from, &to, &mut |key, value| {
@@ -62,7 +69,7 @@ impl Batch<'_> {
                 false => std::ops::ControlFlow::Continue(()),
             }
         })?;
-        broken.map_or(Ok((file, sizes)), Err)
+        broken.map_or(Ok(File { bytes: file, sizes }), Err)
     }
 
     /// Whether an archive holds all that were kept at this size.
