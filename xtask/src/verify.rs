@@ -120,17 +120,22 @@ fn evidence(steps: &mut Steps) {
     steps.run("the auditor's verifier, alone in a directory", verifier::alone);
     steps.run("possession audits", || with_clients("loadtest/acceptance/possession.py", &[]));
     steps.run("a log that is watched", || with_clients("loadtest/acceptance/log_watching.py", &[]));
+    steps.run("anchored roots that are watched", || match tools::missing_chain() {
+        None => with_clients("loadtest/acceptance/log_anchors.py", &with_anvil()),
+        Some(missing) => Ok(Outcome::Lacks(missing)),
+    });
     steps.run("checkpoints on chains", || match (tools::missing_chain(), tools::missing_network()) {
-        (None, None) => {
-            let anvil = ["--anvil".to_owned(), tools::anvil().display().to_string()];
-            with_clients("loadtest/acceptance/chains.py", &anvil)
-        }
+        (None, None) => with_clients("loadtest/acceptance/chains.py", &with_anvil()),
         (missing, network) => Ok(Outcome::Lacks(missing.or(network).unwrap_or_default())),
     });
     steps.run("witnesses and time stamps", || match tools::missing_network() {
         Some(missing) => Ok(Outcome::Lacks(missing)),
         None => with_clients("loadtest/acceptance/witnesses.py", &[]),
     });
+}
+
+fn with_anvil() -> [String; 2] {
+    ["--anvil".to_owned(), tools::anvil().display().to_string()]
 }
 
 /// The binary that the tests start.
