@@ -94,6 +94,10 @@ fn after_build(steps: &mut Steps, extent: Extent) {
     steps.run("conditional writes are linearizable", || with_clients("loadtest/acceptance/linearizability.py", &[]));
     steps.run("the audit log, and no secret in any log", || with_clients("loadtest/acceptance/audit.py", &[]));
     evidence(steps);
+    if extent == Extent::Full {
+        // The leader erases once a minute, and the files are searched after tens of thousands of writes.
+        steps.run("evidence that ends, and what stays of it", || with_clients("loadtest/acceptance/erasure.py", &[]));
+    }
     steps.run("limits of time and of numbers at once", || with_clients("loadtest/acceptance/limits.py", &[]));
     steps.run("a cluster by hand, as its page says", || with_clients("loadtest/acceptance/cluster_page.py", &[]));
     steps.run("who must not get in", || with_clients("loadtest/acceptance/refusals.py", &[]));
