@@ -34,6 +34,9 @@ pub struct ApplyOptions {
     /// Sabotage: erase what the log says of removed versions at once.
     #[cfg(feature = "sabotage")]
     pub evidence_erased_early: bool,
+    /// Sabotage: make and remove versions without a word in the log, so that a benchmark sees what the log costs.
+    #[cfg(feature = "sabotage")]
+    pub log_left_out: bool,
 }
 
 impl ApplyOptions {
@@ -61,6 +64,13 @@ impl ApplyOptions {
     pub(crate) fn erases_early(self) -> bool {
         #[cfg(feature = "sabotage")]
         return self.evidence_erased_early;
+        #[cfg(not(feature = "sabotage"))]
+        false
+    }
+
+    pub(crate) fn leaves_log_out(self) -> bool {
+        #[cfg(feature = "sabotage")]
+        return self.log_left_out;
         #[cfg(not(feature = "sabotage"))]
         false
     }
