@@ -12,6 +12,8 @@
 //! | [`header`] | block headers as their hash covers them |
 //! | [`capture`] | the proof of an anchor that needs no provider later |
 //! | [`backend`] | all of it behind the trait of every chain |
+//! | [`reader`] | what a node tells of a log's anchors |
+//! | [`history`] | all anchors of a log, for who watches it |
 //! | [`deploy`] | puts the contract onto a chain |
 
 pub mod answer;
@@ -20,8 +22,10 @@ pub mod capture;
 pub mod contract;
 pub mod deploy;
 pub mod header;
+pub mod history;
 pub mod key;
 pub mod price;
+pub mod reader;
 pub mod receipt;
 pub mod rpc;
 #[cfg(test)]

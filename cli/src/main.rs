@@ -33,6 +33,7 @@ mod status_command;
 mod web;
 mod witness_command;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -117,10 +118,22 @@ enum ConfigCommand {
     },
 }
 
-/// Prints to stdout; the only place that does.
-#[expect(clippy::print_stdout, reason = "output of commands; logs go to stderr")]
+/// What shells say of a program that SIGPIPE ended.
+const EXIT_UNREAD: i32 = 141;
+
+/// Prints to stdout; the only place that does. Where nobody reads any more, the command ends as others do in a pipe,
+/// and never with the exit code of a verdict that nobody saw.
 pub(crate) fn print(text: impl AsRef<str>) {
-    println!("{}", text.as_ref());
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(EXIT_UNREAD),
+        Err(error) => {
+            // Where nobody hears it there is still the exit code.
+            let _unheard = writeln!(std::io::stderr(), "standard output: {error}");
+            std::process::exit(1);
+        }
+    }
 }
 
 fn main() -> anyhow::Result<ExitCode> {

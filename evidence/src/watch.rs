@@ -1,5 +1,5 @@
-//! Watching a log: every checkpoint that was ever seen, from wherever it came, must belong to one history. Pure: the
-//! caller fetches checkpoints and tiles, keeps what was accepted, and shouts.
+//! Watching a log: every checkpoint and anchored root that was ever seen, from wherever it came, must belong to one
+//! history. Pure: the caller fetches them and tiles, keeps what was accepted, and shouts.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub struct Watch {
     seen: BTreeMap<u64, Hash>,
 }
 
-/// What is to be done about a checkpoint.
+/// What is to be done about a checkpoint or an anchored root.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Judgement {
     /// It was seen before.
@@ -37,6 +37,37 @@ pub enum Comparison {
     Forked,
     /// The tiles are not those of the newer tree, so they say nothing about the older one.
     Foreign,
+}
+
+/// What the comparisons of a tree with its neighbours amount to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Conclusion {
+    /// It belongs to what was seen.
+    Belongs,
+    /// It and this tree, which was seen before, are not of one history.
+    Forked {
+        /// What was seen before.
+        other: Head,
+    },
+    /// Nobody's tiles are those of this tree, so that it can't be told yet. Those of a later one can tell.
+    Unknown {
+        /// The tree that nobody serves.
+        unserved: Head,
+    },
+}
+
+/// What the comparisons of `found` with its neighbours amount to. One that convicts counts even where another
+/// says nothing: nobody serves the tiles of a tree that never was.
+pub fn conclude(found: Head, compared: impl IntoIterator<Item = (Head, Head, Comparison)>) -> Conclusion {
+    let mut conclusion = Conclusion::Belongs;
+    for (old, new, comparison) in compared {
+        match comparison {
+            Comparison::Consistent => {}
+            Comparison::Forked => return Conclusion::Forked { other: if old == found { new } else { old } },
+            Comparison::Foreign => conclusion = Conclusion::Unknown { unserved: new },
+        }
+    }
+    conclusion
 }
 
 impl Watch {
@@ -69,7 +100,7 @@ impl Watch {
         self.seen.is_empty()
     }
 
-    /// Judges a checkpoint whose signatures hold. What was accepted is consistent, so its neighbours are enough.
+    /// Judges a checkpoint whose signatures hold, or a root that a chain recorded. What was accepted is consistent, so its neighbours are enough.
     pub fn judge(&self, found: Head) -> Judgement {
         match self.seen.get(&found.size) {
             Some(root) if *root == found.root => return Judgement::Known,
@@ -172,5 +203,45 @@ mod tests {
         }
         assert_eq!(run(&tiles, Head { size: 0, root: empty_root() }, head_of(&leaves, 700)), Comparison::Consistent);
         assert_eq!(run(&tiles, Head { size: 0, root: [1; 32] }, head_of(&leaves, 700)), Comparison::Forked);
+    }
+
+    /// Judges a tree where all tiles that anybody serves are those of the true log.
+    fn weigh(watch: &Watch, tiles: &Tiles, found: Head) -> Conclusion {
+        let Judgement::Prove(pairs) = watch.judge(found) else { panic!("size {} was seen", found.size) };
+        conclude(found, pairs.into_iter().map(|(old, new)| (old, new, run(tiles, old, new))))
+    }
+
+    #[test]
+    fn an_anchored_root_of_no_prefix_is_a_fork_once_a_later_checkpoint_is_known() {
+        let (tiles, leaves) = filled(700);
+        let at = |size| head_of(&leaves, size);
+        let mut watch = Watch::default();
+        watch.accept(at(200));
+        let mut other = leaves.clone();
+        other[250] = [9; 32];
+        let forged = [Head { size: 300, root: [1; 32] }, head_of(&other, 300), head_of(&other, 512)];
+        for lie in forged {
+            let unknown = Conclusion::Unknown { unserved: lie };
+            assert_eq!(weigh(&watch, &tiles, lie), unknown, "nobody has the tiles of size {}", lie.size);
+        }
+        assert_eq!(weigh(&watch, &tiles, at(300)), Conclusion::Belongs);
+        watch.accept(at(650));
+        for lie in forged {
+            assert_eq!(weigh(&watch, &tiles, lie), Conclusion::Forked { other: at(650) }, "size {}", lie.size);
+        }
+        for size in [1, 199, 300, 512, 649, 651, 700] {
+            assert_eq!(weigh(&watch, &tiles, at(size)), Conclusion::Belongs, "size {size}");
+        }
+        let before = Head { size: 100, root: [1; 32] };
+        assert_eq!(weigh(&watch, &tiles, before), Conclusion::Forked { other: at(200) });
+    }
+
+    #[test]
+    fn a_chain_with_another_root_for_a_size_is_a_fork_at_once() {
+        let (_, leaves) = filled(300);
+        let mut watch = Watch::default();
+        watch.accept(head_of(&leaves, 200));
+        let anchored = Head { size: 200, root: [1; 32] };
+        assert_eq!(watch.judge(anchored), Judgement::Forked { other: head_of(&leaves, 200) });
     }
 }

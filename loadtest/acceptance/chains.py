@@ -6,6 +6,7 @@ chain is read from the node, not from Stele; bundles are judged offline by the b
     chains.py --stele target/debug/stele --work DIR --anvil PATH
 """
 
+import atexit
 import json
 import os
 import pathlib
@@ -34,6 +35,7 @@ class Node:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        atexit.register(self.kill)
         self.start()
 
     def start(self):
@@ -52,6 +54,11 @@ class Node:
     def stop(self):
         self.process.send_signal(signal.SIGINT)
         self.process.wait(timeout=60)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
     def ask(self, method, *params):
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()

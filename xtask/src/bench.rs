@@ -25,14 +25,17 @@ const BEGIN: &str = "<!-- begin measured -->";
 const END: &str = "<!-- end measured -->";
 
 /// Example of a crate, what it shows.
-const EXAMPLES: [(&str, &str); 6] = [
+const EXAMPLES: [(&str, &str); 7] = [
     ("bench_stages", "CPU of every stage of the data path"),
     ("bench_group_commit", "Group commit against one sync per write"),
     ("bench_list", "Listing against a bare range scan"),
     ("bench_commit", "Metadata commits with 1, 3 and 5 voters, and an idle node of sixteen groups"),
     ("bench_transport", "QUIC against TCP with TLS, and repair beside foreground"),
     ("bench_evidence", "Bundles, proofs and their verification"),
+    (LOG, "What the evidence log costs a voter per PUT"),
 ];
+/// Needs a switch that nothing else is built with.
+const LOG: &str = "bench_log";
 
 /// A store with some settings, measured with some flags of the load tester.
 struct HttpRun {
@@ -67,7 +70,7 @@ const HTTP: [HttpRun; 5] = [
 ];
 
 /// Measures everything: `--date DATE [--seconds N]`, keeps the raw rows and writes the page from them.
-/// `--only PART` measures `crates`, one example of them, `http`, `cluster`, `requests` or `memory` and prints it; `--render` measures nothing and
+/// `--only PART` measures `crates`, one example of them, `http`, `cluster`, `requests`, `anchored` or `memory` and prints it; `--render` measures nothing and
 /// writes the page from the rows that are kept.
 ///
 /// # Errors
@@ -97,6 +100,9 @@ pub(crate) fn bench(rest: &[&str]) -> Result<()> {
     if wanted("requests") {
         page.push_str(&format!("\n## Smaller requests, copies and TLS\n\n{}", table::render(&kept("requests.jsonl")?)));
     }
+    if wanted("anchored") {
+        page.push_str(&format!("\n## From a PUT to its anchor\n\n{}", table::render(&kept("anchored.jsonl")?)));
+    }
     if wanted("memory") {
         page.push_str(&format!("\n## Memory\n\n{}", table::render(&kept("memory.jsonl")?)));
     }
@@ -113,6 +119,10 @@ fn measure(only: Option<&str>, seconds: &str) -> Result<()> {
     let wanted = |part: &str| only.is_none_or(|only| only == part);
     std::fs::create_dir_all(folder()).context("making target/bench")?;
     succeed(cargo(&["build", "--release", "--bins", "--examples"]).args(ALL))?;
+    if wanted("crates") || wanted(LOG) {
+        let features = ["--features", "stele-metadata/sabotage", "--example", LOG];
+        succeed(cargo(&["build", "--release"]).args(features).args(ALL))?;
+    }
     for (example, _) in EXAMPLES.iter().filter(|(example, _)| wanted("crates") || wanted(example)) {
         measure_example(example)?;
     }
@@ -124,6 +134,9 @@ fn measure(only: Option<&str>, seconds: &str) -> Result<()> {
     }
     if wanted("requests") {
         measure_script("requests", "loadtest/acceptance/requests_bench.py", &["--seconds", seconds])?;
+    }
+    if wanted("anchored") {
+        measure_script("anchored", "loadtest/acceptance/anchored_bench.py", &[])?;
     }
     if wanted("memory") { measure_script("memory", "loadtest/acceptance/memory.py", &[]) } else { Ok(()) }
 }

@@ -94,6 +94,10 @@ fn after_build(steps: &mut Steps, extent: Extent) {
     steps.run("conditional writes are linearizable", || with_clients("loadtest/acceptance/linearizability.py", &[]));
     steps.run("the audit log, and no secret in any log", || with_clients("loadtest/acceptance/audit.py", &[]));
     evidence(steps);
+    if extent == Extent::Full {
+        // The leader erases once a minute, and the files are searched after tens of thousands of writes.
+        steps.run("evidence that ends, and what stays of it", || with_clients("loadtest/acceptance/erasure.py", &[]));
+    }
     steps.run("limits of time and of numbers at once", || with_clients("loadtest/acceptance/limits.py", &[]));
     steps.run("a cluster by hand, as its page says", || with_clients("loadtest/acceptance/cluster_page.py", &[]));
     steps.run("who must not get in", || with_clients("loadtest/acceptance/refusals.py", &[]));
@@ -105,7 +109,13 @@ fn after_build(steps: &mut Steps, extent: Extent) {
     steps.run("sabotage is found", || {
         // Only the tests of that name: of the other crates' nothing is run, and little is built again.
         let mut test = cargo(&["test", "--features", "stele-sim/sabotage", "--lib", "--test", "it"]);
-        let found = ["sabotages", "accepting_", "a_follower_never_answers_from_old_rows", "a_wiped_disk_is_refused"];
+        let found = [
+            "sabotages",
+            "accepting_",
+            "_is_found",
+            "a_follower_never_answers_from_old_rows",
+            "a_wiped_disk_is_refused",
+        ];
         succeed(test.args(ALL).arg("--").args(found))
     });
 }
@@ -123,17 +133,22 @@ fn evidence(steps: &mut Steps) {
     steps.run("old entries of the log in archives", || {
         with_clients("loadtest/acceptance/log_archives.py", &["--archives".into(), "3".into()])
     });
+    steps.run("anchored roots that are watched", || match tools::missing_chain() {
+        None => with_clients("loadtest/acceptance/log_anchors.py", &with_anvil()),
+        Some(missing) => Ok(Outcome::Lacks(missing)),
+    });
     steps.run("checkpoints on chains", || match (tools::missing_chain(), tools::missing_network()) {
-        (None, None) => {
-            let anvil = ["--anvil".to_owned(), tools::anvil().display().to_string()];
-            with_clients("loadtest/acceptance/chains.py", &anvil)
-        }
+        (None, None) => with_clients("loadtest/acceptance/chains.py", &with_anvil()),
         (missing, network) => Ok(Outcome::Lacks(missing.or(network).unwrap_or_default())),
     });
     steps.run("witnesses and time stamps", || match tools::missing_network() {
         Some(missing) => Ok(Outcome::Lacks(missing)),
         None => with_clients("loadtest/acceptance/witnesses.py", &[]),
     });
+}
+
+fn with_anvil() -> [String; 2] {
+    ["--anvil".to_owned(), tools::anvil().display().to_string()]
 }
 
 /// The binary that the tests start.

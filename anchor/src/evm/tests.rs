@@ -5,6 +5,7 @@ mod contract;
 mod faults;
 mod foreign;
 mod golden;
+mod history;
 mod lies;
 mod node;
 mod proxy;

@@ -1,8 +1,10 @@
 //! `stele log`: what anybody can check of an evidence log from its tiles, trusting nobody.
 
+mod anchored;
 mod fsck;
 mod monitor;
 mod rotate;
+mod sighting;
 mod source;
 mod state;
 
@@ -15,7 +17,7 @@ use clap::Subcommand;
 pub(crate) enum LogCommand {
     /// Compute every tile and the root anew from the entries. Exit code 0: all as it should be, 1: not.
     Fsck(fsck::FsckArgs),
-    /// Demand that all checkpoints ever seen belong to one history. Exit code 0: they do, 1: the log was forked or
+    /// Demand that all checkpoints and anchored roots ever seen belong to one history. Exit code 0: they do, 1: the log was forked or
     /// what a source serves is not its own.
     Monitor(monitor::MonitorArgs),
     /// Draw other keys for a log, which sign beside the old ones; with --finish, instead of them.

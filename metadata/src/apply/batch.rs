@@ -37,6 +37,9 @@ pub struct ApplyOptions {
     /// Sabotage: drop rows of the log without comparing them with the archive.
     #[cfg(feature = "sabotage")]
     pub archives_unchecked: bool,
+    /// Sabotage: make and remove versions without a word in the log, so that a benchmark sees what the log costs.
+    #[cfg(feature = "sabotage")]
+    pub log_left_out: bool,
 }
 
 impl ApplyOptions {
@@ -71,6 +74,13 @@ impl ApplyOptions {
     pub(crate) fn drops_unarchived(self) -> bool {
         #[cfg(feature = "sabotage")]
         return self.archives_unchecked;
+        #[cfg(not(feature = "sabotage"))]
+        false
+    }
+
+    pub(crate) fn leaves_log_out(self) -> bool {
+        #[cfg(feature = "sabotage")]
+        return self.log_left_out;
         #[cfg(not(feature = "sabotage"))]
         false
     }

@@ -494,6 +494,10 @@ fn sabotages_break_what_they_say() {
     let put = m.draws.put(guard(b, 2), "k");
     let put = m.next(Command::PutVersion(Box::new(put)));
     assert_ne!(m.apply(&put), m.apply(&put), "the repeat is not answered from the replies");
+    m.options.log_left_out = true;
+    let records = m.table(Tag::Record);
+    m.put(b, "k");
+    assert_eq!(m.table(Tag::Record), records, "a version that the log does not know of");
 }
 
 #[test]

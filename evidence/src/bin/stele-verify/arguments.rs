@@ -28,7 +28,8 @@ Judges an evidence bundle without any network.
   --report OUT.html  write a page to read and print
   --help, --version
 
-Exit code: 0 everything that was checked holds, 1 something does not, 2 the input can't be judged.
+Exit code: 0 everything that was checked holds, 1 something does not, 2 the input can't be judged,
+141 whoever reads the output went away before its end, so that there is no verdict.
 ";
 
 /// A command line that can't be understood.

@@ -1,5 +1,5 @@
 //! `stele-verify`: judges an evidence bundle without any network. Exit code 0: everything that was checked
-//! holds; 1: something does not; 2: there was nothing to judge.
+//! holds; 1: something does not; 2: there was nothing to judge; 141: nobody read the output to its end.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -21,12 +21,15 @@ mod directory;
 
 const UNUSABLE: u8 = 2;
 const MISMATCH: u8 = 1;
+/// What shells say of a program that SIGPIPE ended.
+const UNREAD: u8 = 141;
 
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(message) => {
-            eprintln!("stele-verify: {}", visible(&message));
+            // Where nobody hears it there is still the exit code.
+            let _unheard = writeln!(io::stderr(), "stele-verify: {}", visible(&message));
             ExitCode::from(UNUSABLE)
         }
     }
@@ -39,8 +42,7 @@ fn run() -> Result<ExitCode, String> {
         Asked::Version => (format!("{}\n", stele_evidence::bundle::report::VERIFIER), true),
         Asked::Verify(arguments) => judge(&arguments)?,
     };
-    print(&text)?;
-    Ok(if consistent { ExitCode::SUCCESS } else { ExitCode::from(MISMATCH) })
+    print(&mut io::stdout().lock(), &text, if consistent { 0 } else { MISMATCH }).map(ExitCode::from)
 }
 
 /// What there is to print, and whether all that was checked holds.
@@ -66,10 +68,13 @@ fn judge(arguments: &Arguments) -> Result<(String, bool), String> {
     Ok((if arguments.json { report.to_json() } else { report.to_text() }, report.consistent()))
 }
 
-/// The only place that prints. A reader that went away is an error, never a verdict of 0.
-fn print(text: &str) -> Result<(), String> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| format!("standard output: {error}"))
+/// The only place that prints. The exit code: `verdict`, or that whoever reads went away, which is never a verdict.
+fn print(out: &mut dyn io::Write, text: &str, verdict: u8) -> Result<u8, String> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(verdict),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(UNREAD),
+        Err(error) => Err(format!("standard output: {error}")),
+    }
 }
 
 /// How FILE is called in the report: its own name, as folders are the auditor's business.
@@ -112,6 +117,32 @@ mod tests {
 
     fn golden(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
+    }
+
+    /// A pipe whose reader takes so many bytes and goes away.
+    struct Pipe(usize, io::ErrorKind);
+
+    impl io::Write for Pipe {
+        fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+            let taken = part.len().min(self.0);
+            self.0 -= taken;
+            if taken == 0 { Err(self.1.into()) } else { Ok(taken) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_gets_no_verdict() {
+        for verdict in [0, MISMATCH] {
+            let print = |taken, kind| print(&mut Pipe(taken, kind), "text", verdict);
+            assert_eq!(print(4, io::ErrorKind::BrokenPipe), Ok(verdict));
+            assert_eq!(print(0, io::ErrorKind::BrokenPipe), Ok(UNREAD));
+            assert_eq!(print(3, io::ErrorKind::BrokenPipe), Ok(UNREAD));
+            assert!(print(3, io::ErrorKind::StorageFull).unwrap_err().contains("standard output"));
+        }
     }
 
     #[test]

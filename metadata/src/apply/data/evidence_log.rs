@@ -68,6 +68,9 @@ impl Batch<'_> {
         logged: &Logged<'_>,
         key_row: &mut KeyRow,
     ) -> KvResult<LogIndex> {
+        if self.options.leaves_log_out() {
+            return Ok(LogIndex(0));
+        }
         let record = Record {
             event: logged.event,
             bucket: logged.bucket.name.clone(),

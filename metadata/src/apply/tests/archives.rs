@@ -315,7 +315,7 @@ fn copies_that_are_not_the_logs_erase_nothing() {
 
 #[cfg(feature = "sabotage")]
 #[test]
-fn rows_that_go_unarchived_are_noticed() {
+fn dropping_rows_that_no_archive_holds_is_found() {
     let (mut m, _, mut keeper) = filled(520);
     m.options.archives_unchecked = true;
     let mut bytes = Keeper::from_rows(&m, 0);

@@ -213,7 +213,7 @@ impl Run {
             _ => self.m.now += self.draw(300),
         }
         let copies = 1 + self.draw(6);
-        if let Some(keeper) = self.keeper.as_mut().filter(|_| copies % 2 == 0) {
+        if let Some(keeper) = self.keeper.as_mut().filter(|_| copies.is_multiple_of(2)) {
             keeper.work(&mut self.m, copies);
             if copies == 6 {
                 self.check()?;
@@ -411,7 +411,7 @@ fn what_is_erased_is_what_the_rule_says_and_the_tree_stays() {
 
 #[cfg(feature = "sabotage")]
 #[test]
-fn evidence_that_is_erased_early_is_noticed() {
+fn erasing_evidence_early_is_found() {
     let options = ApplyOptions { evidence_erased_early: true, ..ApplyOptions::default() };
     let noticed = (0..20).filter_map(|seed| history(seed, options).err()).collect::<Vec<_>>();
     assert!(noticed.iter().any(|error| error.ends_with("before its time")), "{noticed:?}");
