@@ -78,6 +78,7 @@ impl Log {
             | LogRead::KeyEvents { .. }
             | LogRead::Chain { .. }
             | LogRead::Anchors { .. }
+            | LogRead::KeptAnchors { .. }
             | LogRead::Items { .. }
             | LogRead::ArchivePlan
             | LogRead::Archive { .. } => Err(RpcError::new(Code::Malformed, "not here")),
@@ -109,6 +110,7 @@ impl Log {
             | LogCommand::SetEvidenceRetention { .. }
             | LogCommand::Erase { .. }
             | LogCommand::Archive(_)
+            | LogCommand::ArchiveAnchors(_)
             | LogCommand::MoveToArchive { .. }
             | LogCommand::RestoreTile { .. } => {
                 return Err(RpcError::new(Code::Malformed, "not here"));

@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use crate::anchor_archive;
 use crate::audit::answer::{Answer, AnswerKey};
 use crate::audit::inventory::Row;
 use crate::audit::progress::Verdict;
@@ -251,7 +252,7 @@ pub fn fuzz_log_proof(data: &[u8]) {
     assert!(consistent.is_err() || first <= second, "a tree that shrank");
 }
 
-/// Footers have one form, and so have sections, of as many items as the first byte says.
+/// Footers have one form, and so have files of anchors, and sections of as many items as the first byte says.
 pub fn fuzz_log_archive(data: &[u8]) {
     if let Ok(footer) = Footer::decode(data) {
         assert_eq!(footer.encode(), data);
@@ -259,6 +260,11 @@ pub fn fuzz_log_archive(data: &[u8]) {
         let end = footer.range_of(sections - 1).map_or(0, |range| range.end);
         assert_eq!(footer.archive_len(), end + data.len() as u64);
         assert!(footer.open_section(0, data).is_err(), "a footer is no section of its archive");
+    }
+    if let Ok(anchors) = anchor_archive::decode(data) {
+        let mut again = anchor_archive::MAGIC.to_vec();
+        anchors.iter().for_each(|one| anchor_archive::encode_to(one.size, &one.root, &one.proof, &mut again));
+        assert_eq!(again, data);
     }
     let Some((count, rest)) = data.split_first() else { return };
     if let Ok(items) = decode_section(rest, usize::from(*count)) {
@@ -336,8 +342,12 @@ mod tests {
             let footer = Footer { height, first: LogIndex(first), sections, tiles: vec![[5; 32]; height.tiles()] };
             archived.push(footer.encode());
         }
+        let mut anchors = super::anchor_archive::MAGIC.to_vec();
+        super::anchor_archive::encode_to(258, &[7; 32], b"proof", &mut anchors);
+        super::anchor_archive::encode_to(300, &[8; 32], b"", &mut anchors);
         let seeds = [
             ("log_archive", "seed-0", section),
+            ("log_archive", "seed-3", anchors),
             ("log_archive", "seed-1", archived[0].clone()),
             ("log_archive", "seed-2", archived[1].clone()),
             ("bundle_contents", "seed-0", whole["stele-bundle.json"].clone()),

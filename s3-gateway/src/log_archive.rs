@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `read` | the one place where a gateway reads the log: from rows, and where these are gone from archives |
 //! | `object` | archives as objects: footers and sections, checked, the last ones in memory |
+//! | [`anchors`] | files with old anchors of a chain |
 //! | [`make`] | makes an archive, reads it back, and has it noted |
 //! | [`erase`] | records that erasing needs of archives |
 //! | [`leftover`] | objects that became no archive |
@@ -14,6 +15,7 @@
 //! The metadata service says what is to be done and checks all of it against what it holds itself; a gateway that is
 //! wrong is refused. So any number of gateways may do the same at once.
 
+mod anchors;
 mod erase;
 mod leftover;
 mod make;

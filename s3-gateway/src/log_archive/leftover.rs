@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use stele_rpc::meta::{ArchiveObject, LOG_BUCKET, ListQuery, ListedKey, LogRead, LogReply};
+use stele_rpc::meta::{ArchiveObject, LOG_BUCKET, ListPage, ListQuery, ListedKey, LogRead, LogReply};
 use stele_types::seam::UnixMillis;
 
+use super::anchors;
 use super::make::remove;
 use super::object::info;
 use super::read::ask_metadata;
@@ -27,12 +28,7 @@ pub(super) async fn sweep(gw: &Arc<Gateway>) -> Result<usize, GatewayError> {
     let Some(now) = head.checkpoint.map(|checkpoint| checkpoint.time) else { return Ok(0) };
     let (mut after, mut removed, mut held) = (None, 0, Vec::new());
     loop {
-        let query =
-            ListQuery { prefix: PREFIX.to_owned(), after: after.take(), max: KEYS_PER_CALL, ..ListQuery::default() };
-        let page = match list_keys(gw, LOG_BUCKET, query).await {
-            Err(GatewayError::NoSuchBucket { .. }) => return Ok(0),
-            page => page?,
-        };
+        let Some(page) = page(gw, PREFIX, after.take()).await? else { return Ok(0) };
         after = page.next_after.filter(|_| page.truncated);
         held.extend(page.rows);
         let doubtful = doubtful(&held, now, after.is_none());
@@ -45,12 +41,40 @@ pub(super) async fn sweep(gw: &Arc<Gateway>) -> Result<usize, GatewayError> {
             }
         }
         if after.is_none() {
-            return Ok(removed);
+            return Ok(removed + anchors_left(gw, now).await?);
         }
         // Objects of one archive may stand on two pages.
         let last = held.last().and_then(|key| number_of(&key.key));
         held.retain(|key| number_of(&key.key) == last);
     }
+}
+
+async fn page(
+    gw: &Arc<Gateway>,
+    prefix: &str,
+    after: Option<String>,
+) -> Result<Option<ListPage<ListedKey>>, GatewayError> {
+    let query = ListQuery { prefix: prefix.to_owned(), after, max: KEYS_PER_CALL, ..ListQuery::default() };
+    match list_keys(gw, LOG_BUCKET, query).await {
+        Err(GatewayError::NoSuchBucket { .. }) => Ok(None),
+        page => page.map(Some),
+    }
+}
+
+/// As [`sweep`], of files with anchors.
+async fn anchors_left(gw: &Arc<Gateway>, now: UnixMillis) -> Result<usize, GatewayError> {
+    let (mut after, mut removed) = (None, 0);
+    while let Some(page) = page(gw, anchors::PREFIX, after.take()).await? {
+        for key in page.rows.into_iter().filter(|key| key.modified.saturating_add(AGE_MS) < now) {
+            let object = ArchiveObject { bucket: LOG_BUCKET.to_owned(), key: key.key, version: key.id };
+            removed += usize::from(anchors::remove_left(gw, &object).await?);
+        }
+        after = page.next_after.filter(|_| page.truncated);
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(removed)
 }
 
 fn number_of(key: &str) -> Option<u64> {

@@ -211,6 +211,16 @@ async fn store(gw: &Arc<Gateway>, plan: &Blueprint) -> Result<(ArchiveObject, Fo
         compute: Vec::new(),
         withheld: false,
     };
+    let (footer, stored) = tokio::join!(produce(gw, plan, sender).boxed(), put(gw, key, body).boxed());
+    match (footer, stored) {
+        (Ok(footer), Ok(object)) => Ok((object, footer)),
+        (Err(Some(error)), _) | (_, Err(error)) => Err(error),
+        (Err(None), Ok(_)) => Err(GatewayError::Internal { what: "a body was stored before it had ended".into() }),
+    }
+}
+
+/// Stores an object of the store's own.
+pub(super) async fn put(gw: &Arc<Gateway>, key: String, body: BodyRequest) -> Result<ArchiveObject, GatewayError> {
     let request = PutRequest {
         bucket: LOG_BUCKET.to_owned(),
         key: key.clone(),
@@ -224,12 +234,8 @@ async fn store(gw: &Arc<Gateway>, plan: &Blueprint) -> Result<(ArchiveObject, Fo
         precondition: Precondition::None,
         origin: origin(gw),
     };
-    let (footer, put) = tokio::join!(produce(gw, plan, sender).boxed(), put_object(gw, request).boxed());
-    match (footer, put) {
-        (Ok(footer), Ok(put)) => Ok((ArchiveObject { bucket: LOG_BUCKET.to_owned(), key, version: put.id }, footer)),
-        (Err(Some(error)), _) | (_, Err(error)) => Err(error),
-        (Err(None), Ok(_)) => Err(GatewayError::Internal { what: "a body was stored before it had ended".into() }),
-    }
+    let version = put_object(gw, request).await?.id;
+    Ok(ArchiveObject { bucket: LOG_BUCKET.to_owned(), key, version })
 }
 
 /// Sends all bytes of the archive. An error ends the body, too, so that nothing is stored; `None`: nobody takes it.

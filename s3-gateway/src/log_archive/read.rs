@@ -10,6 +10,7 @@ use stele_evidence::tiles::TILE_WIDTH;
 use stele_rpc::meta::{KEY_EVENTS_MAX, KeyEvent, LogRead, LogRecord, LogReply, MetaReply, MetaRequest, RangeRef};
 use stele_types::ids::LogIndex;
 
+use super::anchors;
 use super::object::{height, info, section_with, tiles};
 use crate::error::{GatewayError, unexpected_reply};
 use crate::gateway::Gateway;
@@ -53,7 +54,12 @@ pub(crate) async fn resolve(gw: &Arc<Gateway>, asked: &LogRead, reply: LogReply)
         (LogRead::KeyEvents { range, key, max, .. }, LogReply::KeyEventsToArchive { events: found, next }) => {
             events(gw, (*range, key, *max), found, Some(next)).await
         }
-        (_, LogReply::Archived(_) | LogReply::KeyEventsToArchive { .. }) => Err(unexpected_reply("Log")),
+        (LogRead::Anchors { size }, LogReply::AnchorsToArchive { kept, archived }) => {
+            anchors::find(gw, *size, kept, archived).await.map(LogReply::Anchors)
+        }
+        (_, LogReply::Archived(_) | LogReply::KeyEventsToArchive { .. } | LogReply::AnchorsToArchive { .. }) => {
+            Err(unexpected_reply("Log"))
+        }
         (_, reply) => Ok(reply),
     }
 }

@@ -12,7 +12,7 @@ use stele_types::ids::{LogIndex, NodeId};
 
 use super::make::{Blueprint, make};
 use super::object::{height_of, info, plan, section_with, tiles};
-use super::{command, erase, leftover};
+use super::{anchors, command, erase, leftover};
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
 
@@ -80,6 +80,9 @@ pub(crate) async fn take_turn(gw: &Arc<Gateway>, turn: &mut Turn) {
     failed.extend(bring_back(gw, &plan).await.err());
     failed.extend(erase(gw, &plan).await.err());
     failed.extend(archive(gw, turn).await.err());
+    if let Some(chain) = &plan.anchors {
+        failed.extend(anchors::make(gw, chain).await.err());
+    }
     if let Some(fold) = plan.fold.filter(|_| again(turn.anew, ANEW_EVERY, now)) {
         turn.anew = Some(now);
         failed.extend(fold_in(gw, fold).await.err());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use stele_evidence::log_archive::Height;
 use stele_evidence::record::Event;
 use stele_rpc::client::MetaClient;
-use stele_rpc::meta::{KEY_EVENTS_MAX, LOG_BUCKET, LogRead, LogReply, Origin, RangeRef};
+use stele_rpc::meta::{KEY_EVENTS_MAX, KeptAnchor, LOG_BUCKET, LogRead, LogReply, Origin, RangeRef, TreeHead};
 use stele_types::ids::{LogIndex, RangeEpoch, RangeId};
 
 use super::fake_meta::{FakeLog, record};
@@ -235,6 +235,35 @@ async fn what_became_no_archive_is_removed_once_it_is_old() {
     c.meta.log(|log| log.time = 3_700_000);
     turns(&c, &mut Turn::default(), 1).await;
     assert_eq!(c.meta.keys(LOG_BUCKET), [&kept[..], &["notes.txt".to_owned()]].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_anchors_move_into_files_and_are_found_there() {
+    let c = with_log(Height::Tile, 10).await;
+    let anchor = |size: u64| KeptAnchor {
+        chain: "ledger".to_owned(),
+        head: TreeHead { size, root: [7; 32] },
+        proof: bytes::Bytes::from(format!("proof of {size}")),
+    };
+    c.meta.log(|log| log.anchors = (1..30).map(|n| anchor(10 * n)).collect());
+    let asked: Vec<LogRead> = [1, 10, 11, 155, 290].map(|size| LogRead::Anchors { size }).into();
+    let before = answers(&c.gw, &asked).await;
+    assert_eq!(before[3], LogReply::Anchors(vec![anchor(160)]));
+    turns(&c, &mut Turn::default(), 1).await;
+    assert!(c.meta.log(|log| log.anchors.is_empty()), "the fake keeps none of so few");
+    assert_eq!(answers(&c.gw, &asked).await, before);
+    let [key] = <[String; 1]>::try_from(c.meta.keys(LOG_BUCKET)).unwrap();
+    assert!(key.starts_with("anchors/ledger/00000000000000000010-00000000000000000290-"), "{key}");
+
+    let left = "anchors/ledger/00000000000000000010-00000000000000000290-0badcafe";
+    let request = put_request(left, BodyRequest::from_bytes(bytes::Bytes::from_static(b"left over")));
+    put_object(&c.gw, crate::api::PutRequest { bucket: LOG_BUCKET.into(), ..request }).await.unwrap();
+    c.meta.log(|log| log.time = 3_700_000);
+    turns(&c, &mut Turn::default(), 1).await;
+    assert_eq!(c.meta.keys(LOG_BUCKET), [key.as_str()]);
+    c.drives.iter().for_each(|drive| c.storage.kill(*drive));
+    let error = ask(&c.gw, LogRead::Anchors { size: 5 }).await.unwrap_err();
+    assert!(matches!(error, GatewayError::Unavailable { .. }) && error.to_string().contains(&key), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use stele_evidence::anchor_archive;
 use stele_evidence::log_archive::{Copied, Height, Item, Section};
 use stele_evidence::record::{Entry, Event, Record};
 use stele_evidence::tiles::complete_root;
 use stele_evidence::tree::{Hash, leaf_hash};
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{
-    ArchiveInfo, ArchiveObject, ArchivePlan, Checkpoint, Fold, KeyEvent, LogCommand, LogHead, LogItem, LogRead,
-    LogRecord, LogReply, MetaReply, RecordCopy, SignedNote, TreeHead,
+    AnchorsArchive, ArchiveInfo, ArchiveObject, ArchivePlan, Checkpoint, Fold, KeptAnchor, KeyEvent, LogCommand,
+    LogHead, LogItem, LogRead, LogRecord, LogReply, MetaReply, RecordCopy, SignedNote, TreeHead,
 };
 use stele_types::ids::{BucketId, CommitSeq, LogIndex, NodeId, Salt, VersionId};
 
@@ -32,6 +33,9 @@ pub(crate) struct FakeLog {
     pub(crate) keep_ms: Option<u64>,
     /// Tiles that somebody wants, and what was brought back.
     pub(crate) wanted: BTreeMap<u64, Option<(Bytes, Bytes)>>,
+    /// Anchors that have rows, and files with older ones by their last size.
+    pub(crate) anchors: Vec<KeptAnchor>,
+    pub(crate) anchor_files: Vec<(u64, AnchorsArchive)>,
     entries: Vec<Entry>,
     rows: BTreeMap<u64, LogItem>,
     newest: BTreeMap<(BucketId, String), LogIndex>,
@@ -148,7 +152,19 @@ impl FakeLog {
                 let found = usize::try_from(number).ok().and_then(|at| self.archives.get(at));
                 Ok(LogReply::Archive(found.cloned().map(Box::new)))
             }
-            LogRead::Chain { .. } | LogRead::Anchors { .. } => err(Code::Malformed),
+            LogRead::KeptAnchors { chain, after } => {
+                let kept = self.anchors.iter().filter(|kept| kept.chain == chain && kept.head.size > after);
+                Ok(LogReply::Anchors(kept.take(7).cloned().collect()))
+            }
+            LogRead::Anchors { size } => {
+                let archived = self.anchor_files.iter().find(|(last, _)| *last >= size);
+                let Some((_, archive)) = archived else {
+                    let kept = self.anchors.iter().find(|kept| kept.head.size >= size);
+                    return Ok(LogReply::Anchors(kept.cloned().into_iter().collect()));
+                };
+                Ok(LogReply::AnchorsToArchive { kept: Vec::new(), archived: vec![archive.clone()] })
+            }
+            LogRead::Chain { .. } => err(Code::Malformed),
         }
     }
 
@@ -204,6 +220,7 @@ impl FakeLog {
             wanted: self.wanted.iter().filter(|(_, back)| back.is_none()).map(|(index, _)| *index).collect(),
             erasing: self.erasing,
             keep_ms: self.keep_ms,
+            anchors: (self.anchors.len() > 20).then(|| "ledger".to_owned()),
         }
     }
 
@@ -232,6 +249,7 @@ impl State {
         found.is_some_and(|version| version.id == object.version)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm per command of a fake")]
     pub(super) fn log_command(&mut self, command: LogCommand) -> Result<MetaReply, RpcError> {
         match command {
             LogCommand::Archive(made) => {
@@ -295,6 +313,18 @@ impl State {
                 }
                 self.log.copies = copies;
                 self.log.erasing = None;
+                Ok(MetaReply::Done)
+            }
+            LogCommand::ArchiveAnchors(made) => {
+                let has = self.has(&made.object);
+                let log = &mut self.log;
+                let (old, new): (Vec<_>, Vec<_>) = log.anchors.drain(..).partition(|kept| kept.head.size <= made.last);
+                let mut file = anchor_archive::MAGIC.to_vec();
+                old.iter().for_each(|k| anchor_archive::encode_to(k.head.size, &k.head.root, &k.proof, &mut file));
+                assert!(has && made.hash == *blake3::hash(&file).as_bytes());
+                log.anchors = new;
+                let (chain, object, hash) = (made.chain, made.object, made.hash);
+                log.anchor_files.push((made.last, AnchorsArchive { chain, object, hash }));
                 Ok(MetaReply::Done)
             }
             _ => err(Code::Malformed),
