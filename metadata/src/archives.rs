@@ -5,16 +5,30 @@ use std::ops::ControlFlow;
 
 use stele_evidence::anchor_archive::{ANCHORS_MAX, BYTES_SOFT_MAX};
 use stele_evidence::log_archive::{Height, encode_erased, encode_kept};
-use stele_evidence::record::Entry;
+use stele_evidence::record::{Entry, Record};
 use stele_evidence::tree::Hash;
 use stele_rpc::meta::{ArchivePlan, FOLDED_MAX, Fold, LogItem};
 use stele_types::ids::LogIndex;
+use stele_types::seam::UnixMillis;
 
 use crate::keyspace::{self, ARCHIVES, CHECKPOINT, RETENTION, Tag};
 use crate::kv::{KvError, KvRead, KvResult};
 use crate::rows::{
     AnchorsKeptRow, ArchiveRow, ArchivesRow, CheckpointRow, ErasedRow, RecordRow, RetentionRow, corrupt, decode, load,
 };
+
+/// How long entries wait for the rule on erasing, which is cheap where they have rows.
+pub(crate) const HELD_BACK_MS: u64 = 30 * 86_400_000;
+
+/// Commit time of an entry; 0 of one that was erased.
+fn written(rows: &(impl KvRead + ?Sized), index: LogIndex) -> KvResult<UnixMillis> {
+    let at = keyspace::record(index);
+    let row: RecordRow = load(rows, &at)?.ok_or_else(|| corrupt(&at, "an entry of the log has no record"))?;
+    if row.erased.is_some() {
+        return Ok(0);
+    }
+    Ok(Record::decode(&row.record).map_err(|error| corrupt(&at, error.to_string()))?.time)
+}
 
 /// What there is of archives.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,18 +86,21 @@ impl Archives {
     }
 
     /// The archive that may be made next: a published checkpoint covers it and as many entries again, so that nothing that
-    /// the growing end needs is in it, and the rule on erasing has passed its entries.
+    /// the growing end needs is in it, and the rule on erasing has passed its entries, or will not for long.
     pub(crate) fn next(&self, rows: &(impl KvRead + ?Sized)) -> KvResult<Option<u64>> {
         if self.moving().is_some() {
             return Ok(None);
         }
-        let row: Option<CheckpointRow> = load(rows, &CHECKPOINT)?;
-        let published = row.and_then(|row| row.published).map_or(0, |published| published.size);
-        let entries = self.height.entries();
-        let covered = published >= (self.row.count + 2) * entries;
+        let Some(checkpoint) = load::<CheckpointRow>(rows, &CHECKPOINT)? else { return Ok(None) };
+        let (entries, now) = (self.height.entries(), checkpoint.time);
+        let end = (self.row.count + 1) * entries;
+        if checkpoint.published.is_none_or(|published| published.size < end + entries) {
+            return Ok(None);
+        }
         let retention: RetentionRow = load(rows, &RETENTION)?.unwrap_or_default();
-        let passed = retention.keep_ms.is_none() || retention.cursor.0 >= (self.row.count + 1) * entries;
-        Ok((covered && passed).then_some(self.row.count))
+        let passed = retention.keep_ms.is_none() || retention.cursor.0 >= end;
+        let ready = passed || written(rows, LogIndex(end - 1))?.saturating_add(HELD_BACK_MS) <= now;
+        Ok(ready.then_some(self.row.count))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The evidence log: where it stands, its tiles, entries and records.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use bytes::{Bytes, BytesMut};
@@ -90,12 +91,15 @@ fn key_events(
 
 /// Of every chain the first anchor of at least `size` entries.
 fn anchors(rows: &dyn KvRead, size: u64) -> ReadResult<LogReply> {
-    let (from, to) = keyspace::table(Tag::AnchorsKept);
-    let mut names = Vec::new();
-    rows.scan(&from, &to, &mut |key, _| {
-        names.extend(keyspace::chain_name(key).map(str::to_owned));
-        ControlFlow::Continue(())
-    })?;
+    let mut names = BTreeSet::new();
+    // Anchors of earlier versions were not counted.
+    for table in [Tag::Chain, Tag::AnchorsKept] {
+        let (from, to) = keyspace::table(table);
+        rows.scan(&from, &to, &mut |key, _| {
+            names.extend(keyspace::chain_name(key).map(str::to_owned));
+            ControlFlow::Continue(())
+        })?;
+    }
     let (mut kept, mut archived) = (Vec::new(), Vec::new());
     for chain in names {
         // An archive holds smaller sizes than the rows.

@@ -26,6 +26,8 @@ const ERASURES_PER_LOOK: usize = 16;
 const MOVE_PAUSE: Duration = Duration::from_millis(100);
 /// Between two archives that are made anew, in microseconds: each is many megabytes for what may be one entry.
 const ANEW_EVERY: u64 = 600_000_000;
+/// Erased entries of one archive that are worth it at once.
+const ANEW_AT_ONCE: usize = 4096;
 /// Between two looks for objects that became no archive, in microseconds.
 const SWEEP_EVERY: u64 = 3_600_000_000;
 /// Between two lines about the same failure, in microseconds.
@@ -83,7 +85,8 @@ pub(crate) async fn take_turn(gw: &Arc<Gateway>, turn: &mut Turn) {
     if let Some(chain) = &plan.anchors {
         failed.extend(anchors::make(gw, chain).await.err());
     }
-    if let Some(fold) = plan.fold.filter(|_| again(turn.anew, ANEW_EVERY, now)) {
+    if let Some(fold) = plan.fold.filter(|fold| fold.erased.len() >= ANEW_AT_ONCE || again(turn.anew, ANEW_EVERY, now))
+    {
         turn.anew = Some(now);
         failed.extend(fold_in(gw, fold).await.err());
     }

@@ -14,6 +14,7 @@ use stele_types::ids::{BucketId, LogIndex};
 
 use super::erasure::{ask, head, keep, publish};
 use super::*;
+use crate::archives::HELD_BACK_MS;
 use crate::keyspace::ARCHIVES;
 use crate::rows::ArchivesRow;
 
@@ -395,4 +396,19 @@ fn old_anchors_move_to_a_file_that_holds_exactly_them() {
     let deleted = m.run(Command::Delete { guard: guard(keeper.bucket, 1), items: vec![item] });
     let Ok(MetaReply::Deleted(gone)) = deleted else { panic!() };
     assert_eq!(gone[0].error.as_ref().unwrap().code, Code::Locked);
+}
+
+#[test]
+fn entries_wait_for_the_rule_on_erasing_and_not_for_ever() {
+    let (mut m, _, _) = filled(520);
+    let long = 10 * 365 * 86_400_000;
+    keep(&mut m, Some(long));
+    assert_eq!(plan(&m).next, None, "the rule has not passed them");
+    m.now += HELD_BACK_MS - 1;
+    publish(&mut m);
+    assert_eq!(plan(&m).next, None);
+    m.now += 1;
+    m.cluster(Command::Log(LogCommand::SetEvidenceRetention { keep_ms: Some(long + 1) })).unwrap();
+    publish(&mut m);
+    assert_eq!(plan(&m).next, Some(0));
 }
