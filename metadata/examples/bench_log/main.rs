@@ -1,9 +1,11 @@
 //! What the evidence log costs a metadata voter per PUT (issue clause 5.15), as JSON lines: CPU of applying the same
-//! commands with the log and without, A-B-B-A on two databases, and the bytes that the log adds to rows, tree tiles and
-//! raft log. "Without" is a switch that only the feature `sabotage` compiles in. Run it with
+//! commands with the log and without, A-B-B-A on two databases, the bytes that the log adds to rows, tree tiles and
+//! raft log, and the size of a snapshot while the log grows and old entries move to archives. "Without" is a switch that only the feature `sabotage` compiles in. Run it with
 //! `cargo run --release --features stele-metadata/sabotage --example bench_log DIR`; DIR lies on the drive to be measured.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
+
+mod archived;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -13,10 +15,13 @@ use std::sync::Mutex;
 use serde::Serialize;
 use stele_metadata::apply::{ApplyOptions, Batch};
 use stele_metadata::kv::{KEYS_END, MetaKv, RedbKv};
-use stele_metadata::{files, keyspace};
-use stele_rpc::meta::{Command, CommandEnvelope, Contents, MetaReply, Origin, PutVersion, RangeRef, WriteGuard};
+use stele_metadata::{files, keyspace, reads};
+use stele_rpc::meta::{
+    Command, CommandEnvelope, Contents, MetaReply, MetaRequest, Origin, PutVersion, RangeRef, WriteGuard,
+};
 use stele_types::ids::{
     BodyHash, ChunkId, CommandSequence, Epoch, LeaseId, LogIndex, NodeId, ObjectRoot, OwnerId, PackId, PgId, Salt,
+    VersionId,
 };
 use stele_types::manifest::{ChunkEntry, Manifest};
 use stele_types::object::{Attributes, BucketRow, ETag, Lock, Precondition, Tags};
@@ -58,6 +63,8 @@ struct Side {
     bucket: BucketRow,
     lease: LeaseId,
     sequence: u64,
+    /// Keys that are written again and again.
+    keys: u64,
 }
 
 impl Side {
@@ -67,7 +74,15 @@ impl Side {
         let MetaReply::Bucket(bucket) = apply_one(&kv, options, create)? else { return Err("no bucket".into()) };
         let grant = Command::GrantLease { node: GATEWAY, ttl_ms: 3_600_000 };
         let MetaReply::Lease(lease) = apply_one(&kv, options, grant)? else { return Err("no lease".into()) };
-        Ok(Self { kv, options, rng: Steps(Mutex::new(7)), bucket: *bucket, lease: lease.id, sequence: 0 })
+        Ok(Self {
+            kv,
+            options,
+            rng: Steps(Mutex::new(7)),
+            bucket: *bucket,
+            lease: lease.id,
+            sequence: 0,
+            keys: u64::MAX,
+        })
     }
 
     /// Applies a round of PUTs, so many in each batch; CPU microseconds per PUT. The commands are made before.
@@ -75,26 +90,57 @@ impl Side {
         let commands: Vec<_> = (0..ROUND).map(|_| self.next()).collect();
         let begun = thread_cpu_nanos()?;
         for part in commands.chunks(per_batch) {
-            let mut refused = None;
-            self.kv.write(&mut |txn| {
-                let mut batch = Batch::begin(txn, self.options)?;
-                for command in part {
-                    refused = batch.apply(NOW, command)?.err().or(refused.take());
-                }
-                batch.finish()
-            })?;
-            if let Some(error) = refused {
-                return Err(error.into());
-            }
+            self.apply(part)?;
         }
         self.kv.sync()?;
         Ok((thread_cpu_nanos()? - begun) / 1e3 / ROUND as f64)
     }
 
+    /// Applies commands as one batch; the last reply.
+    fn apply(&self, commands: &[CommandEnvelope]) -> Result<MetaReply, Failure> {
+        let (mut last, mut refused) = (None, None);
+        self.kv.write(&mut |txn| {
+            let mut batch = Batch::begin(txn, self.options)?;
+            for command in commands {
+                match batch.apply(NOW, command)? {
+                    Ok(reply) => last = Some(reply),
+                    Err(error) => refused = Some(error),
+                }
+            }
+            batch.finish()
+        })?;
+        refused.map_or(Ok(()), Err)?;
+        last.ok_or_else(|| "no reply".into())
+    }
+
+    /// So many PUTs more.
+    fn some(&mut self, puts: u64) -> Result<(), Failure> {
+        let commands: Vec<_> = (0..puts).map(|_| self.next()).collect();
+        self.apply(&commands).map(drop)
+    }
+
+    /// An object of another bucket.
+    fn put_at(&mut self, bucket: &str, key: &str) -> Result<VersionId, Failure> {
+        let asked = MetaRequest::Bucket { name: bucket.to_owned() };
+        let MetaReply::Bucket(row) = reads::read(&*self.kv.view()?, &asked)? else { return Err("no bucket".into()) };
+        self.sequence += 1;
+        let mut put = self.put();
+        put.guard.range = RangeRef { bucket: row.id, range: row.range, epoch: row.range_epoch };
+        put.guard.config_epoch = row.config_epoch;
+        key.clone_into(&mut put.key);
+        match self.apply(&[self.envelope(put)])? {
+            MetaReply::Committed(committed) => Ok(committed.id),
+            other => Err(format!("{other:?}").into()),
+        }
+    }
+
     fn next(&mut self) -> CommandEnvelope {
         self.sequence += 1;
-        let sequence = CommandSequence(self.sequence);
-        let command = Command::PutVersion(Box::new(self.put()));
+        self.envelope(self.put())
+    }
+
+    fn envelope(&self, put: PutVersion) -> CommandEnvelope {
+        let (sequence, command) = (CommandSequence(self.sequence), Command::PutVersion(Box::new(put)));
         CommandEnvelope { lease: Some(self.lease), sequence, lowest_open: sequence, ..without_lease(command) }
     }
 
@@ -125,7 +171,7 @@ impl Side {
         let range = RangeRef { bucket: bucket.id, range: bucket.range, epoch: bucket.range_epoch };
         PutVersion {
             guard: WriteGuard { range, config_epoch: bucket.config_epoch, start_epoch: Epoch(1) },
-            key: format!("studies/2026/11/22/{:08}.dcm", self.sequence),
+            key: format!("studies/2026/11/22/{:08}.dcm", self.sequence % self.keys),
             nonce: self.sequence,
             salt: Salt::from_bytes(self.draw()),
             replaced_salt: Salt::from_bytes(self.draw()),
@@ -270,5 +316,5 @@ fn main() -> Result<(), Failure> {
         "raft_bytes_per_put": command, "raft_bytes_of_salt": own_salt, "raft_bytes_of_both_salts": salts,
     });
     println!("{line}");
-    Ok(())
+    archived::snapshots(&dir.path().join("archived"))
 }
