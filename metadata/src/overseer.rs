@@ -19,7 +19,8 @@ use crate::node::MetadataNode;
 pub const SILENCE: Duration = Duration::from_secs(10);
 /// Pause between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Looks between two steps of erasing what the log tells of removed versions.
+/// Looks between two times of erasing what the log tells of removed versions. Once begun, each look is a step, until
+/// nothing is due.
 const LOOKS_PER_ERASURE: u32 = 60;
 /// Voters a group takes by itself.
 const VOTERS_MAX: usize = 5;
@@ -83,12 +84,13 @@ fn suspicions(map: &ClusterMap, silent: impl Fn(NodeId) -> bool) -> Vec<Action> 
 pub async fn run(node: Weak<MetadataNode>, rng: Arc<dyn Rng>) {
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut looks = 0u32;
+    let (mut looks, mut erasing) = (0u32, false);
     loop {
         tick.tick().await;
         let Some(node) = node.upgrade() else { return };
         looks = (looks + 1) % LOOKS_PER_ERASURE;
-        let erasure = (looks == 0 && node.erasure_is_due()).then_some(Action::Erase);
+        erasing = (erasing || looks == 0) && node.erasure_is_due();
+        let erasure = erasing.then_some(Action::Erase);
         for action in node.due().into_iter().chain(erasure) {
             let what = format!("{action:?}");
             let carrying_out = carry_out(&node, action, &*rng);

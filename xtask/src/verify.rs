@@ -97,6 +97,7 @@ fn after_build(steps: &mut Steps, extent: Extent) {
     if extent == Extent::Full {
         // The leader erases once a minute, and the files are searched after tens of thousands of writes.
         steps.run("evidence that ends, and what stays of it", || with_clients("loadtest/acceptance/erasure.py", &[]));
+        steps.run("evidence that ends in archives", || with_clients("loadtest/acceptance/erasure_archived.py", &[]));
     }
     steps.run("limits of time and of numbers at once", || with_clients("loadtest/acceptance/limits.py", &[]));
     steps.run("a cluster by hand, as its page says", || with_clients("loadtest/acceptance/cluster_page.py", &[]));
