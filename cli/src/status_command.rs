@@ -94,6 +94,7 @@ pub(crate) fn render(status: &Status) -> String {
     line(format!("log       {} entries, root {}", status.log.size, status.log.root));
     let anchored = status.log.anchored.iter().map(|(chain, size)| format!(", {size} on {chain}")).collect::<String>();
     line(format!("          {} in the checkpoint, {} signed{anchored}", status.log.checkpoint, status.log.signed));
+    line(format!("          {} in archives", status.log.archived));
     line(format!("evidence  of removed versions is kept {}", kept_for(status.log.evidence_kept_ms)));
     line(format!("epoch     {}, fence {}, {} leases", status.epoch, status.fence, status.leases));
     line(format!(

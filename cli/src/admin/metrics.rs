@@ -32,6 +32,7 @@ struct StoreGauges {
     drive_ok: Family<DriveLabel, Gauge>,
     evidence_log_entries: Gauge,
     evidence_log_signed: Gauge,
+    evidence_log_archived: Gauge,
     evidence_log_anchored: Family<ChainLabel, Gauge>,
     versions: Gauge,
     logical_bytes: Gauge,
@@ -68,6 +69,8 @@ impl Metrics {
         registry.register("evidence_log_entries", "Entries of the evidence log", g.evidence_log_entries.clone());
         let help = "Entries that the newest signed checkpoint of the evidence log covers";
         registry.register("evidence_log_signed", help, g.evidence_log_signed.clone());
+        let help = "Entries of the evidence log that stand in archives only";
+        registry.register("evidence_log_archived", help, g.evidence_log_archived.clone());
         let help = "Entries that the newest anchor or time stamp covers, by chain";
         registry.register("evidence_log_anchored", help, g.evidence_log_anchored.clone());
         registry.register("versions", "Versions stored", g.versions.clone());
@@ -98,6 +101,7 @@ impl Metrics {
         }
         g.evidence_log_entries.set(as_i64(status.log.size));
         g.evidence_log_signed.set(as_i64(status.log.signed));
+        g.evidence_log_archived.set(as_i64(status.log.archived));
         for (chain, size) in &status.log.anchored {
             g.evidence_log_anchored.get_or_create(&ChainLabel { chain: chain.clone() }).set(as_i64(*size));
         }

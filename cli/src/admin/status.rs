@@ -98,6 +98,9 @@ pub(crate) struct Log {
     /// So long after a removal it tells of the version; without it, for ever.
     #[serde(default)]
     pub(crate) evidence_kept_ms: Option<u64>,
+    /// Entries that stand in archives only.
+    #[serde(default)]
+    pub(crate) archived: u64,
 }
 
 /// One drive.
@@ -193,6 +196,7 @@ impl Status {
                 signed: parts.meta.signed,
                 anchored: parts.meta.anchored.iter().cloned().collect(),
                 evidence_kept_ms: parts.meta.evidence_kept_ms,
+                archived: parts.meta.archived,
             },
             epoch: parts.meta.epoch.0,
             fence: parts.meta.fence.0,

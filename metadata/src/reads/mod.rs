@@ -16,6 +16,7 @@ use stele_types::map::ClusterMap;
 use stele_types::object::BucketRow;
 
 use crate::apply::edge_of;
+use crate::archives::Archives;
 use crate::keyspace::{self, MAP, Tag};
 use crate::kv::{KvError, KvRead};
 use crate::rows::{
@@ -159,6 +160,7 @@ pub(crate) fn status(rows: &dyn KvRead) -> ReadResult<MetaStatus> {
         signed: checkpoint.and_then(|row| row.published).map_or(0, |published| published.size),
         anchored: anchored(rows)?,
         last_audit: audits.map(|row| row.last_by_itself),
+        archived: Archives::load(rows)?.end().0,
         evidence_kept_ms: load::<RetentionRow>(rows, &keyspace::RETENTION)?.and_then(|row| row.keep_ms),
         ..MetaStatus::default()
     })

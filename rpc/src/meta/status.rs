@@ -65,4 +65,7 @@ pub struct MetaStatus {
     /// So long after a removal the log tells of the version, milliseconds; `None`: for ever.
     #[serde(default)]
     pub evidence_kept_ms: Option<u64>,
+    /// Entries of the evidence log that stand in archives only.
+    #[serde(default)]
+    pub archived: u64,
 }

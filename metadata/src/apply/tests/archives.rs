@@ -216,6 +216,8 @@ fn rows_go_only_once_an_archive_holds_them() {
     assert_eq!(m.dump(), after, "a repeat changes nothing");
     assert!(m.table(Tag::Record).iter().all(|(key, _)| crate::keyspace::record_index(key).unwrap().0 >= 256));
     assert!(matches!(ask(&m, LogRead::Record { index: LogIndex(7) }), LogReply::Archived(LogIndex(7))));
+    let Ok(MetaReply::Status(status)) = m.read(&MetaRequest::Status) else { panic!() };
+    assert_eq!(status.archived, 256);
     let tile = LogRead::Tile { level: 0, index: 0 };
     assert!(matches!(ask(&m, tile.clone()), LogReply::Archived(LogIndex(0))));
     let from = LogRead::Entries { from: LogIndex(9), max: 4 };
