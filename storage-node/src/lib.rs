@@ -6,6 +6,7 @@
 //! | [`identity`] | which drive a directory is; formatting |
 //! | [`drive`] | segments, group commit, index, range reads, reclaim |
 //! | [`node`] | all drives of a node as an [`stele_rpc::transport::Service`] |
+//! | [`repair`] | missing shards made anew from others |
 //! | [`sweep`] | garbage collection: condemn, wait, ask again, delete |
 //! | [`config`], [`metrics`], [`exec`] | settings, counters, where loops run |
 #![deny(missing_docs)]
@@ -19,4 +20,5 @@ pub mod identity;
 pub mod media;
 pub mod metrics;
 pub mod node;
+pub mod repair;
 pub mod sweep;

@@ -1,6 +1,7 @@
 //! Counters of a node's drives. Named after the steps they count (P6 store, G5 fetch).
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
@@ -37,6 +38,12 @@ pub struct Metrics {
     pub carried_bytes: Counter,
     /// Packs condemned, pardoned or deleted.
     pub swept: Counter,
+    /// Shards made anew from others.
+    pub rebuilt: Counter,
+    /// Bytes read and written for it.
+    pub repair_bytes: Counter,
+    /// Referenced packs of which too few shards were found in the newest run.
+    pub unreadable: Gauge,
 }
 
 impl Default for Metrics {
@@ -57,6 +64,9 @@ impl Default for Metrics {
             reclaimed_segments: Counter::default(),
             carried_bytes: Counter::default(),
             swept: Counter::default(),
+            rebuilt: Counter::default(),
+            repair_bytes: Counter::default(),
+            unreadable: Gauge::default(),
         }
     }
 }
@@ -78,6 +88,10 @@ impl Metrics {
         count("reclaim_segments", "Segments emptied and removed", &self.reclaimed_segments);
         count("reclaim_carried_bytes", "Live bytes copied to empty segments", &self.carried_bytes);
         count("sweep_packs", "Packs condemned, pardoned or deleted on drives", &self.swept);
+        count("repair_shards", "Shards made anew from others", &self.rebuilt);
+        count("repair_moved_bytes", "Bytes read and written to make shards anew", &self.repair_bytes);
+        let help = "Referenced packs of which this node's last look at its placement groups found too few shards";
+        registry.register("repair_unreadable_packs", help, self.unreadable.clone());
         registry.register("p6_drive_batch_operations", "Operations per group commit", self.batch.clone());
         let help = "Write and sync of one group commit";
         registry.register_with_unit("p6_drive_commit", help, Unit::Seconds, self.commit_seconds.clone());

@@ -83,6 +83,7 @@ fn after_build(steps: &mut Steps, extent: Extent) {
         let count = if extent == Extent::Full { "10000" } else { "1500" };
         with_clients("loadtest/acceptance/space.py", &["--operations".into(), count.into()])
     });
+    steps.run("lost shards come back", || with_clients("loadtest/acceptance/repair.py", &[]));
     steps.run("objects of many copied parts", || {
         let count = if extent == Extent::Full { "10000" } else { "1200" };
         with_clients("loadtest/acceptance/parts.py", &["--parts".into(), count.into()])

@@ -4,12 +4,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use stele_evidence::keys::Ed25519Signer;
-use stele_rpc::client::MetaClient;
+use stele_rpc::client::{MetaClient, StorageClient};
+use stele_rpc::error::RpcError;
+use stele_rpc::transport::{Request, Response, Service, SharedTransport, Transport};
 use stele_storage_node::config::NodeConfig;
 use stele_storage_node::exec::Executor;
 use stele_storage_node::metrics::Metrics as StorageMetrics;
 use stele_storage_node::node::{Answers, StorageNode};
+use stele_storage_node::repair::RepairWorker;
+use stele_types::ids::NodeId;
 use stele_types::map::{ClusterMap, DriveRow, DriveState};
 use stele_types::role::Role;
 use stele_types::seam::{Clock, Rng};
@@ -26,7 +31,7 @@ use crate::admin::view::View;
 use crate::answer_key;
 use crate::config::Config;
 use crate::dev::signals::StopSignals;
-use crate::dev::store::slowed;
+use crate::dev::store::{slowed, tell_repair};
 use crate::dev::watch::{DriveWatch, newer_map};
 use crate::real::{OsRng, RealClock};
 
@@ -70,6 +75,10 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
         running.background.push(tokio::spawn(follower.run()));
         running.background.push(tokio::spawn(take_maps(wire.map.subscribe(), Arc::clone(&node))));
         running.background.push(tokio::spawn(watch(&meta, &member, &node).run()));
+        let near = Near { id: member.node, node: Arc::clone(&node), far: wire.transport() };
+        let clients = (meta.clone(), StorageClient::new(Arc::new(near)));
+        let repairer = RepairWorker::new(member.node, clients, config.repair.settings(), metrics.clone());
+        running.background.push(tokio::spawn(repairer.run(config.repair.interval.duration(), tell_repair)));
         running.background.push(tokio::spawn(catch_up(wire.clone(), meta.clone(), Arc::clone(&node))));
         let view = View::of_node(&meta, &wire, None);
         pages.opened(view, Metrics::new(|registry| metrics.register(registry)));
@@ -91,6 +100,24 @@ async fn register(
 ) -> anyhow::Result<bool> {
     follower.register(rows).await?;
     Ok(answer_key::tell(meta, follower.member.node, signer).await)
+}
+
+/// The node's own drives without the network, others over it.
+#[derive(Debug)]
+struct Near {
+    id: NodeId,
+    node: Arc<StorageNode>,
+    far: SharedTransport,
+}
+
+#[async_trait]
+impl Transport for Near {
+    async fn call(&self, to: NodeId, request: Request) -> Result<Response, RpcError> {
+        match to == self.id {
+            true => self.node.serve(self.id, request).await,
+            false => self.far.call(to, request).await,
+        }
+    }
 }
 
 fn watch(meta: &MetaClient, member: &Member, node: &Arc<StorageNode>) -> DriveWatch {

@@ -140,7 +140,7 @@ enum Shape {
 }
 
 /// Every variable, and the setting it stands for.
-const VARIABLES: [(&str, &[&str], Shape); 42] = [
+const VARIABLES: [(&str, &[&str], Shape); 44] = [
     ("STELE_DATA", &["data"], Shape::Text),
     ("STELE_DRIVES", &["drives"], Shape::Integer),
     ("STELE_S3_ADDR", &["s3_addr"], Shape::Text),
@@ -164,6 +164,8 @@ const VARIABLES: [(&str, &[&str], Shape); 42] = [
     ("STELE_MEMORY_CACHE", &["memory", "cache"], Shape::Text),
     ("STELE_GC_INTERVAL", &["gc", "interval"], Shape::Text),
     ("STELE_GC_GRACE", &["gc", "grace"], Shape::Text),
+    ("STELE_REPAIR_INTERVAL", &["repair", "interval"], Shape::Text),
+    ("STELE_REPAIR_RATE", &["repair", "rate"], Shape::Text),
     ("STELE_LOG_LEVEL", &["log", "level"], Shape::Text),
     ("STELE_LOG_FORMAT", &["log", "format"], Shape::Text),
     ("STELE_AUDIT_LOG", &["audit", "log"], Shape::Text),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use stele_rpc::meta::LOG_BUCKET;
 use stele_s3_gateway::http::target::Hosts;
 use stele_s3_gateway::possession::Schedule;
+use stele_storage_node::repair::RepairConfig;
 
 pub(crate) use chains::{ChainSettings, Kind as ChainKind, TSA_PREFIX};
 pub(crate) use layers::{Flags, NodeFlags, PortFlags, load, load_node};
@@ -41,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) root: Root,
     pub(crate) memory: Memory,
     pub(crate) gc: Gc,
+    pub(crate) repair: Repair,
     pub(crate) log: Log,
     pub(crate) audit: Audit,
     pub(crate) possession: Possession,
@@ -124,6 +126,29 @@ pub(crate) struct Gc {
     pub(crate) interval: Span,
     /// Least time between condemning a pack and deleting it.
     pub(crate) grace: Span,
+}
+
+/// Missing shards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Repair {
+    /// From one look at what is missing to the next; a change of the cluster map is looked at sooner.
+    pub(crate) interval: Span,
+    /// Bytes a second that a storage node reads and writes for it; 0: as many as it can.
+    pub(crate) rate: ByteSize,
+}
+
+impl Repair {
+    /// As a worker takes it.
+    pub(crate) fn settings(self) -> RepairConfig {
+        RepairConfig { rate: self.rate.0, ..RepairConfig::default() }
+    }
+}
+
+impl Default for Repair {
+    fn default() -> Self {
+        Self { interval: Span(600_000), rate: ByteSize(64 << 20) }
+    }
 }
 
 /// What is logged, to stderr.
@@ -239,6 +264,7 @@ impl Default for Config {
             root: Root::default(),
             memory: Memory::default(),
             gc: Gc::default(),
+            repair: Repair::default(),
             log: Log::default(),
             audit: Audit::default(),
             possession: Possession::default(),

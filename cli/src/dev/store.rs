@@ -19,6 +19,7 @@ use stele_storage_node::config::NodeConfig;
 use stele_storage_node::exec::Executor;
 use stele_storage_node::metrics::Metrics as StorageMetrics;
 use stele_storage_node::node::{Answers, DriveSpec, StorageNode};
+use stele_storage_node::repair::{RepairReport, RepairWorker};
 use stele_storage_node::sweep::{SweepConfig, SweepReport, SweepWorker};
 use stele_types::ids::NodeId;
 use stele_types::map::ClusterMap;
@@ -147,6 +148,9 @@ impl Store {
         let sweep = SweepConfig { grace: config.gc.grace.duration(), ..SweepConfig::default() };
         let sweeper = SweepWorker::new(self.meta_client.clone(), self.storage_client.clone(), clock, sweep);
         self.background.push(tokio::spawn(sweeper.run(config.gc.interval.duration(), tell_sweep)));
+        let clients = (self.meta_client.clone(), self.storage_client.clone());
+        let repairer = RepairWorker::new(STORAGE, clients, config.repair.settings(), self.storage_metrics.clone());
+        self.background.push(tokio::spawn(repairer.run(config.repair.interval.duration(), tell_repair)));
     }
 
     /// Node id of the storage node.
@@ -233,6 +237,27 @@ pub(crate) fn tell_sweep(outcome: Result<SweepReport, RpcError>) {
     }
     let SweepReport { examined, condemned, deleted, pardoned, refused, .. } = report;
     tracing::info!(fence = %report.fence, examined, condemned, deleted, pardoned, refused, "sweep");
+}
+
+/// What a look at missing shards brought, where there was anything to tell.
+pub(crate) fn tell_repair(outcome: Result<RepairReport, RpcError>) {
+    let report = match outcome {
+        Ok(report) => report,
+        Err(error) => return tracing::warn!(%error, "missing shards not looked for; the next look tries again"),
+    };
+    for (pg, why) in &report.skipped {
+        tracing::warn!(%pg, why, "placement group not repaired");
+    }
+    for (pack, shard, why) in &report.failed {
+        tracing::warn!(%pack, shard, why, "shard not made anew");
+    }
+    if let Some(pack) = report.unreadable.first() {
+        tracing::error!(packs = report.unreadable.len(), first = %pack, "too few shards of referenced packs were found");
+    }
+    let RepairReport { examined, rebuilt, waiting, read_bytes, written_bytes, .. } = report;
+    if rebuilt > 0 || waiting > 0 {
+        tracing::info!(examined, rebuilt, waiting, read_bytes, written_bytes, "repair");
+    }
 }
 
 pub(crate) fn slowed(specs: Vec<DriveSpec>, sync_latency: Duration) -> Vec<DriveSpec> {

@@ -11,5 +11,6 @@ mod identity;
 mod node;
 mod pg_epoch;
 mod reclaim;
+mod repair;
 mod sweep;
 mod world;
