@@ -100,14 +100,16 @@ impl RepairWorker {
 
     /// Runs for ever: every `interval`, and soon after the cluster map changed. Reports go to `tell`.
     pub async fn run(self, interval: Duration, tell: impl Fn(Result<RepairReport, RpcError>) + Send) {
-        let (mut known, mut last) = (MapEpoch(0), Instant::now());
+        let (mut known, mut last) = (None, Instant::now());
         loop {
             tokio::time::sleep(LOOK_EVERY.min(interval)).await;
-            let changed = self.epoch_beyond(known).await;
-            if changed.is_none() && last.elapsed() < interval {
+            let newer = self.epoch_beyond(known.unwrap_or_default()).await;
+            // A node that was just started has other things to do than to look at what it found.
+            let changed = newer.is_some() && known.is_some();
+            known = newer.or(known);
+            if !changed && last.elapsed() < interval {
                 continue;
             }
-            known = changed.unwrap_or(known);
             tell(self.run_once().await);
             last = Instant::now();
         }
