@@ -79,11 +79,7 @@ fn after_build(steps: &mut Steps, extent: Extent) {
         None => with_clients("loadtest/recipes/recipes.py", &recipes(&["--only", "browser"])),
     });
     steps.run("data of earlier versions", || with_clients("loadtest/acceptance/stored_formats.py", &[]));
-    steps.run("space comes back", || {
-        let count = if extent == Extent::Full { "10000" } else { "1500" };
-        with_clients("loadtest/acceptance/space.py", &["--operations".into(), count.into()])
-    });
-    steps.run("lost shards come back", || with_clients("loadtest/acceptance/repair.py", &[]));
+    drives(steps, extent);
     steps.run("objects of many copied parts", || {
         let count = if extent == Extent::Full { "10000" } else { "1200" };
         with_clients("loadtest/acceptance/parts.py", &["--parts".into(), count.into()])
@@ -120,6 +116,15 @@ fn after_build(steps: &mut Steps, extent: Extent) {
         ];
         succeed(test.args(ALL).arg("--").args(found))
     });
+}
+
+/// What happens on drives by itself.
+fn drives(steps: &mut Steps, extent: Extent) {
+    steps.run("space comes back", || {
+        let count = if extent == Extent::Full { "10000" } else { "1500" };
+        with_clients("loadtest/acceptance/space.py", &["--operations".into(), count.into()])
+    });
+    steps.run("lost shards come back", || with_clients("loadtest/acceptance/repair.py", &[]));
 }
 
 /// The log, its bundles, and whoever vouches for them.
