@@ -91,6 +91,9 @@ pub(crate) fn render(status: &Status) -> String {
         worst.max(0),
         placement.full_tolerance
     ));
+    if placement.moving_slots > 0 {
+        line(format!("          {} slots move to other drives", placement.moving_slots));
+    }
     line(format!("log       {} entries, root {}", status.log.size, status.log.root));
     let anchored = status.log.anchored.iter().map(|(chain, size)| format!(", {size} on {chain}")).collect::<String>();
     line(format!("          {} in the checkpoint, {} signed{anchored}", status.log.checkpoint, status.log.signed));

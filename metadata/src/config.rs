@@ -7,6 +7,9 @@ use stele_types::ids::{ClusterId, NodeId};
 use crate::apply::ApplyOptions;
 use crate::executor::Executor;
 
+/// By default, a drive that is suspect for so long is replaced.
+pub const REPLACE_AFTER: Duration = Duration::from_secs(15 * 60);
+
 /// What an empty node does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Founding {
@@ -58,6 +61,8 @@ pub struct MetadataConfig {
     pub cluster: Option<ClusterId>,
     /// What the node does if it is empty.
     pub founding: Founding,
+    /// A drive that is suspect for so long is replaced in its placement groups.
+    pub replace_after: Duration,
     /// Raft's times.
     pub timing: RaftTiming,
     /// Sabotage: followers answer reads from the rows they have.
@@ -83,6 +88,7 @@ impl MetadataConfig {
             log_kept: 1000,
             cluster: None,
             founding: Founding::Found,
+            replace_after: REPLACE_AFTER,
             timing: RaftTiming::default(),
             #[cfg(feature = "sabotage")]
             follower_read_without_read_index: false,

@@ -13,7 +13,7 @@
 //! | [`fuzzing`] | entry points of fuzz targets |
 //! | [`placement`] | slots of placement groups, over failure domains |
 //! | `archives` | which entries of the log stand in archives only |
-//! | [`overseer`] | what the leader does about silent, new and removed nodes |
+//! | [`overseer`] | what the leader does about silent, new and removed nodes, and lost drives |
 //! | [`files`], [`media`], [`model_disk`] | what the databases stand on: real files, or a model that fails on demand |
 #![deny(missing_docs)]
 
@@ -39,7 +39,7 @@ pub mod snapshot;
 #[cfg(test)]
 mod testing;
 
-pub use config::{Founding, MetadataConfig, RaftTiming};
+pub use config::{Founding, MetadataConfig, REPLACE_AFTER, RaftTiming};
 pub use executor::Executor;
 pub use media::Storage;
 pub use node::MetadataNode;

@@ -1,11 +1,11 @@
-//! When the leader last heard of each node. In memory only: a new leader begins with an empty table and
-//! counts silence from its election on.
+//! When the leader last heard of each node, and since when it knows drives as suspect. In memory only: a new leader
+//! begins with an empty table and counts from its election on.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stele_rpc::meta::Liveness;
-use stele_types::ids::NodeId;
+use stele_types::ids::{DriveId, NodeId};
 
 /// The leader looks every second. After a longer pause it was itself frozen or starved: silence says nothing then.
 const LATE_LOOK_MICROS: u64 = 3_000_000;
@@ -18,6 +18,8 @@ struct Table {
     /// When the leader looked last.
     looked: u64,
     heard: BTreeMap<NodeId, u64>,
+    /// When this leader first saw each drive that is suspect, microseconds.
+    suspects: BTreeMap<DriveId, u64>,
 }
 
 /// Who was heard of, in the term of this leader.
@@ -28,7 +30,7 @@ impl Heard {
     fn table(&self, term: u64, now: u64) -> MutexGuard<'_, Table> {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if table.term != term {
-            *table = Table { term, since: now, looked: now, heard: BTreeMap::new() };
+            *table = Table { term, since: now, looked: now, ..Table::default() };
         }
         table
     }
@@ -60,6 +62,21 @@ impl Heard {
         let table = self.table(term, now);
         let heard = table.heard.get(&node).copied().unwrap_or_default().max(table.since);
         now.saturating_sub(heard) / 1000
+    }
+
+    /// For how many milliseconds each of `drives`, which are suspect now, has been so without a break: since it was first
+    /// named here, counted as silence is.
+    pub(crate) fn suspect_for(
+        &self,
+        term: u64,
+        now: u64,
+        drives: impl Iterator<Item = DriveId>,
+    ) -> BTreeMap<DriveId, u64> {
+        let mut table = self.table(term, now);
+        let known = |drive| (drive, table.suspects.get(&drive).copied().unwrap_or(now));
+        table.suspects = drives.map(known).collect();
+        let ago = |since: u64| now.saturating_sub(since.max(table.since)) / 1000;
+        table.suspects.iter().map(|(drive, since)| (*drive, ago(*since))).collect()
     }
 }
 
@@ -94,5 +111,23 @@ mod tests {
             Some(30_000),
             "status says what it knows"
         );
+    }
+
+    #[test]
+    fn a_drive_is_suspect_since_this_leader_saw_it_without_a_break() {
+        let heard = Heard::default();
+        let drive = |n| DriveId::from_bytes([n; 16]);
+        let at = |term, second: u64, drives: &[u8]| -> Vec<u64> {
+            let now = second * 1_000_000;
+            heard.look(term, now);
+            heard.suspect_for(term, now, drives.iter().map(|n| drive(*n))).into_values().collect()
+        };
+        assert_eq!(at(1, 1, &[1]), [0]);
+        assert_eq!(at(1, 3, &[1, 2]), [2000, 0]);
+        assert_eq!(at(1, 4, &[2]), [1000]);
+        assert_eq!(at(1, 5, &[1, 2]), [0, 2000], "it was well in between");
+        assert_eq!(at(1, 60, &[1, 2]), [0, 0], "the leader was frozen");
+        assert_eq!(at(1, 61, &[1, 2]), [1000, 1000]);
+        assert_eq!(at(2, 62, &[1, 2]), [0, 0], "another term");
     }
 }

@@ -15,7 +15,7 @@ use stele_rpc::meta::{Command, CommandEnvelope, Heartbeat, MetaReply, MetaReques
 use stele_rpc::transport::{Message, Reply, Request, Response, Service, SharedTransport};
 use stele_types::ids::NodeId;
 use stele_types::limits::RAFT_ENTRY_BYTES_MAX;
-use stele_types::map::ClusterMap;
+use stele_types::map::{ClusterMap, DriveState};
 use stele_types::seam::Clock;
 use tokio::sync::watch;
 
@@ -53,6 +53,7 @@ pub struct MetadataNode {
     metrics: MetadataMetrics,
     log_syncs: Arc<AtomicU64>,
     ready_timeout: Duration,
+    replace_after: Duration,
     /// Sabotage: reads are answered from whatever rows are here.
     stale_reads: bool,
     id: NodeId,
@@ -120,8 +121,18 @@ impl MetadataNode {
         let group = Group::start(parts).await?;
         let (ready_timeout, stale_reads) = (config.ready_timeout, config.reads_stale());
         let metrics = MetadataMetrics::default();
-        let (id, heard) = (config.node, Heard::default());
-        Ok(Arc::new(Self { group, kv, clock, metrics, log_syncs, ready_timeout, stale_reads, id, heard }))
+        Ok(Arc::new(Self {
+            group,
+            kv,
+            clock,
+            metrics,
+            log_syncs,
+            ready_timeout,
+            replace_after: config.replace_after,
+            stale_reads,
+            id: config.node,
+            heard: Heard::default(),
+        }))
     }
 
     /// Waits until the group has a leader and this node has applied everything it ever acknowledged.
@@ -287,7 +298,11 @@ impl MetadataNode {
         let now = self.clock.monotonic_micros();
         let limit = overseer::SILENCE.as_millis();
         let silent = |node| node != self.id && u128::from(self.heard.silence(term, now, node)) > limit;
-        overseer::decide(&map, self.id, &self.group.voters(), silent)
+        let suspects = map.drives.iter().filter(|drive| drive.state == DriveState::Suspect).map(|drive| drive.id);
+        let after = u64::try_from(self.replace_after.as_millis()).unwrap_or(u64::MAX);
+        let overdue = self.heard.suspect_for(term, now, suspects).into_iter().filter(|(_, millis)| *millis >= after);
+        let overdue = overdue.map(|(drive, _)| drive).collect();
+        overseer::decide(&map, self.id, &self.group.voters(), silent, &overdue)
     }
 
     /// Whether this node leads, and a step of erasing evidence would get anywhere.
@@ -374,5 +389,7 @@ impl Service for MetadataNode {
 
 #[cfg(test)]
 mod cluster_tests;
+#[cfg(test)]
+mod healing_tests;
 #[cfg(test)]
 mod tests;

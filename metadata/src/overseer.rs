@@ -1,18 +1,19 @@
-//! What the leader does without being asked: drives of a silent node are counted out until it is back, metadata nodes
-//! that joined become voters, removed ones lose their vote, and evidence that was kept long enough is erased step by
-//! step. [`decide`] is pure; [`run`] carries it out, on every metadata node, and does nothing where it does not lead.
+//! What the leader does without being asked: drives of a silent node are counted out until it is back, drives that are
+//! lost are replaced in their placement groups, metadata nodes that joined become voters, removed ones lose their vote,
+//! and evidence that was kept long enough is erased step by step. [`decide`] is pure; [`run`] carries it out, on every metadata node, and does nothing where it does not lead.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use stele_rpc::meta::{Command, CommandEnvelope, ERASED_ENTRIES_MAX, LogCommand, MetaRequest, Origin};
+use stele_rpc::meta::{Command, CommandEnvelope, ERASED_ENTRIES_MAX, LogCommand, MetaRequest, Origin, SLOT_MOVES_MAX};
 use stele_types::ids::{CommandSequence, DriveId, NodeId, Salt};
-use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
+use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeRow, NodeState, SlotMove};
 use stele_types::role::Role;
 use stele_types::seam::{Rng, random_bytes};
 
 use crate::node::MetadataNode;
+use crate::placement;
 
 /// A node that was not heard of for so long is taken for dead until it is heard again. Heartbeats come
 /// every second.
@@ -30,6 +31,8 @@ const VOTERS_MAX: usize = 5;
 pub(crate) enum Action {
     /// Count a drive of a silent node out.
     Suspect(DriveId, String),
+    /// Give slots of lost drives another drive.
+    Move(Vec<SlotMove>),
     /// Make a metadata node a voter.
     AddVoter(NodeId),
     /// Take a removed metadata node's vote.
@@ -38,14 +41,24 @@ pub(crate) enum Action {
     Erase,
 }
 
-/// What the leader must do, given the map, its voters, and who is silent.
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Move(moves) => write!(f, "Move({} slots)", moves.len()),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+/// What the leader must do, given the map, its voters, who is silent, and which drives have been suspect for too long.
 pub(crate) fn decide(
     map: &ClusterMap,
     leader: NodeId,
     voters: &BTreeSet<NodeId>,
     silent: impl Fn(NodeId) -> bool,
+    overdue: &BTreeSet<DriveId>,
 ) -> Vec<Action> {
-    let mut actions = suspicions(map, &silent);
+    let mut actions = if cut_off(map, &silent) { Vec::new() } else { about_drives(map, &silent, overdue) };
     let metadata = || map.nodes.iter().filter(|node| node.role == Role::Metadata);
     let mut count = voters.len();
     for node in metadata().filter(|node| node.state == NodeState::Removed && voters.contains(&node.id)) {
@@ -65,15 +78,42 @@ pub(crate) fn decide(
     actions
 }
 
-/// Drives of silent nodes. When most storage nodes are silent it is more likely that the leader is cut off than
-/// that all of them died, and gateways, which see for themselves, must not be kept from writing.
-fn suspicions(map: &ClusterMap, silent: impl Fn(NodeId) -> bool) -> Vec<Action> {
-    let storage = || map.nodes.iter().filter(|node| node.role == Role::StorageNode && node.state == NodeState::Active);
-    if storage().filter(|node| silent(node.id)).count() * 2 > storage().count() {
-        return Vec::new();
+fn storage(map: &ClusterMap) -> impl Iterator<Item = &NodeRow> {
+    map.nodes.iter().filter(|node| node.role == Role::StorageNode && node.state == NodeState::Active)
+}
+
+/// When most storage nodes are silent it is more likely that the leader is cut off than that all of them died.
+/// Gateways, which see for themselves, must not be kept from writing, and nothing may move.
+fn cut_off(map: &ClusterMap, silent: impl Fn(NodeId) -> bool) -> bool {
+    storage(map).filter(|node| silent(node.id)).count() * 2 > storage(map).count()
+}
+
+/// Suspicions, or moves. A drive that is to be suspected must not be given a slot, so moves wait for the next look.
+fn about_drives(map: &ClusterMap, silent: impl Fn(NodeId) -> bool, overdue: &BTreeSet<DriveId>) -> Vec<Action> {
+    let suspicions = suspicions(map, silent);
+    if !suspicions.is_empty() {
+        return suspicions;
     }
+    let lost = map.drives.iter().filter(|drive| is_lost(drive, overdue)).map(|drive| drive.id).collect();
+    let mut moves = placement::replacements(map, &lost);
+    // The others follow at the next looks.
+    moves.truncate(SLOT_MOVES_MAX);
+    if moves.is_empty() { Vec::new() } else { vec![Action::Move(moves)] }
+}
+
+/// Whether a drive's slots must be filled elsewhere.
+fn is_lost(drive: &DriveRow, overdue: &BTreeSet<DriveId>) -> bool {
+    match drive.state {
+        DriveState::Ok => false,
+        DriveState::Suspect => overdue.contains(&drive.id),
+        DriveState::Failed | DriveState::Removed => true,
+    }
+}
+
+/// Drives of silent nodes.
+fn suspicions(map: &ClusterMap, silent: impl Fn(NodeId) -> bool) -> Vec<Action> {
     let drives = map.drives.iter().filter(|drive| drive.state == DriveState::Ok);
-    let silent_node = |drive: &DriveRow| storage().find(|node| node.id == drive.node && silent(node.id));
+    let silent_node = |drive: &DriveRow| storage(map).find(|node| node.id == drive.node && silent(node.id));
     let suspicion = |drive: &DriveRow| {
         silent_node(drive).map(|node| Action::Suspect(drive.id, format!("node {} ({}) is silent", node.id, node.name)))
     };
@@ -92,7 +132,7 @@ pub async fn run(node: Weak<MetadataNode>, rng: Arc<dyn Rng>) {
         erasing = (erasing || looks == 0) && node.erasure_is_due();
         let erasure = erasing.then_some(Action::Erase);
         for action in node.due().into_iter().chain(erasure) {
-            let what = format!("{action:?}");
+            let what = action.to_string();
             let carrying_out = carry_out(&node, action, &*rng);
             tokio::pin!(carrying_out);
             // A new voter may take minutes to catch up; meanwhile this node is awake all the same.
@@ -117,6 +157,7 @@ async fn carry_out(node: &MetadataNode, action: Action, rng: &dyn Rng) -> Result
         Action::Suspect(drive, reason) => {
             send(node, Command::SetDriveState { drive, state: DriveState::Suspect, reason }, rng).await
         }
+        Action::Move(moves) => send(node, Command::MoveSlots { moves }, rng).await,
         Action::Erase => {
             send(node, Command::Log(LogCommand::Erase { max_entries: ERASED_ENTRIES_MAX, copies: Vec::new() }), rng)
                 .await
@@ -139,7 +180,10 @@ async fn send(node: &MetadataNode, command: Command, rng: &dyn Rng) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stele_types::map::NodeRow;
+    use stele_types::ids::{PgEpoch, PgId};
+    use stele_types::map::{PgRow, Slot};
+
+    const NONE: BTreeSet<DriveId> = BTreeSet::new();
 
     fn node(id: u64, role: Role, state: NodeState) -> NodeRow {
         let (name, addresses) = (format!("n{id}"), vec![format!("n{id}:9100")]);
@@ -169,18 +213,65 @@ mod tests {
         };
         let silent = |id: NodeId| [5, 6].contains(&id.0);
         let voters = BTreeSet::from([NodeId(1), NodeId(3)]);
-        let actions = decide(&map, NodeId(1), &voters, silent);
+        let actions = decide(&map, NodeId(1), &voters, silent, &NONE);
         let reason = "node 5 (n5) is silent".to_owned();
         let suspect = Action::Suspect(DriveId::from_bytes([2; 16]), reason);
         assert_eq!(actions, [suspect, Action::RemoveVoter(NodeId(3)), Action::AddVoter(NodeId(2))]);
         let most = |id: NodeId| [4, 5].contains(&id.0);
-        let actions = decide(&map, NodeId(1), &voters, most);
+        let actions = decide(&map, NodeId(1), &voters, most, &NONE);
         assert!(!actions.iter().any(|action| matches!(action, Action::Suspect(..))), "cut off: {actions:?}");
         let alone = BTreeSet::from([NodeId(3)]);
-        assert!(!decide(&map, NodeId(3), &alone, silent).contains(&Action::RemoveVoter(NodeId(3))), "it leads");
+        assert!(!decide(&map, NodeId(3), &alone, silent, &NONE).contains(&Action::RemoveVoter(NodeId(3))), "it leads");
         let full: BTreeSet<NodeId> = [1, 3, 9, 10, 11].map(NodeId).into();
-        let actions = decide(&map, NodeId(1), &full, |_| false);
+        let actions = decide(&map, NodeId(1), &full, |_| false, &NONE);
         assert!(actions.contains(&Action::AddVoter(NodeId(2))), "one leaves, one comes: {actions:?}");
         assert!(!actions.contains(&Action::AddVoter(NodeId(6))), "five are enough");
+    }
+
+    /// Four storage nodes with a drive each, drives 1 to 3 in the only group.
+    fn small() -> ClusterMap {
+        let slot = |n| Slot { drive: DriveId::from_bytes([n; 16]), incoming: None };
+        let slots = (1..=3).map(slot).collect();
+        ClusterMap {
+            nodes: (1..=4).map(|n| node(n, Role::StorageNode, NodeState::Active)).collect(),
+            drives: (1..=4).map(|n| drive(n, u64::from(n), DriveState::Ok)).collect(),
+            pgs: vec![PgRow { id: PgId(0), epoch: PgEpoch(5), scheme: "rs-1-2".parse().unwrap(), slots }],
+            ..ClusterMap::default()
+        }
+    }
+
+    #[test]
+    fn a_drive_is_replaced_at_once_if_it_failed_and_after_a_while_if_it_is_suspect() {
+        let due = |map: &ClusterMap, silent: &[u64], overdue: &BTreeSet<DriveId>| {
+            decide(map, NodeId(9), &BTreeSet::from([NodeId(9)]), |id| silent.contains(&id.0), overdue)
+        };
+        let to = DriveId::from_bytes([4; 16]);
+        let moved = [Action::Move(vec![SlotMove { pg: PgId(0), epoch: PgEpoch(5), slot: 1, to }])];
+        let (mut map, second) = (small(), DriveId::from_bytes([2; 16]));
+        assert_eq!(due(&map, &[], &NONE), []);
+        for state in [DriveState::Failed, DriveState::Removed] {
+            map.drives[1].state = state;
+            assert_eq!(due(&map, &[], &NONE), moved);
+        }
+        map.drives[1].state = DriveState::Suspect;
+        assert_eq!(due(&map, &[2], &NONE), [], "not yet");
+        let overdue = BTreeSet::from([second]);
+        assert_eq!(due(&map, &[2], &overdue), moved);
+        assert_eq!(due(&map, &[1, 2, 3], &overdue), [], "most are silent: the leader is cut off");
+        let suspect = Action::Suspect(to, "node 4 (n4) is silent".to_owned());
+        assert_eq!(due(&map, &[2, 4], &overdue), [suspect], "a drive of a silent node is given nothing");
+        map.drives[3].state = DriveState::Suspect;
+        assert_eq!(due(&map, &[2, 4], &overdue), [], "there is no drive for it");
+    }
+
+    #[test]
+    fn one_command_takes_a_bounded_number_of_moves() {
+        let mut map = small();
+        let row = map.pgs.remove(0);
+        map.pgs = (0..1500).map(|n| PgRow { id: PgId(n), ..row.clone() }).collect();
+        map.drives[0].state = DriveState::Failed;
+        let actions = decide(&map, NodeId(9), &BTreeSet::from([NodeId(9)]), |_| false, &NONE);
+        let [Action::Move(moves)] = actions.as_slice() else { panic!("{} actions", actions.len()) };
+        assert_eq!((moves.len(), actions[0].to_string().as_str()), (SLOT_MOVES_MAX, "Move(1000 slots)"));
     }
 }

@@ -2,6 +2,7 @@
 //! that depends on nothing else, so that a drive that comes or goes moves only its own share; failure domains
 //! decide first, scores break the tie.
 
+mod replace;
 mod score;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,8 @@ use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState, PgRow, Slot}
 use stele_types::scheme::Scheme;
 
 use score::score;
+
+pub use replace::replacements;
 
 /// Slots per drive that the number of PGs aims at.
 const SLOTS_PER_DRIVE: usize = 100;
@@ -69,16 +72,48 @@ pub fn plan(map: &ClusterMap, scheme: Option<Scheme>) -> Result<Vec<PgRow>, TooF
     Ok((0..count).map(|n| row(PgId(first.saturating_add(n)))).collect())
 }
 
+/// Whether a drive may be given slots: it serves, on a node that is in use.
+pub(crate) fn is_usable(map: &ClusterMap, drive: &DriveRow) -> bool {
+    let in_use = |id| map.node(id).is_none_or(|node| matches!(node.state, NodeState::Active | NodeState::Joining));
+    drive.state == DriveState::Ok && in_use(drive.node)
+}
+
+/// Zone and rack of a drive.
+fn domains<'a>(map: &'a ClusterMap, drive: &DriveRow) -> (&'a str, &'a str) {
+    map.node(drive.node).map_or(("", ""), |node| (node.zone.as_str(), node.rack.as_str()))
+}
+
+/// Slots of one PG in each domain.
+#[derive(Default)]
+struct Used<'a> {
+    nodes: BTreeMap<NodeId, usize>,
+    racks: BTreeMap<(&'a str, &'a str), usize>,
+    zones: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Used<'a> {
+    fn add(&mut self, node: NodeId, rack: (&'a str, &'a str)) {
+        *self.nodes.entry(node).or_default() += 1;
+        *self.racks.entry(rack).or_default() += 1;
+        *self.zones.entry(rack.0).or_default() += 1;
+    }
+
+    /// How much the domains of a drive are used. The least goes first.
+    fn by(&self, candidate: &Candidate<'_>) -> (usize, usize, usize) {
+        let count = |of: Option<&usize>| of.copied().unwrap_or(0);
+        let (zone, rack) = (self.zones.get(candidate.rack.0), self.racks.get(&candidate.rack));
+        (count(self.nodes.get(&candidate.node)), count(rack), count(zone))
+    }
+}
+
 /// Drives that serve, on nodes that are in use.
 fn candidates(map: &ClusterMap) -> Vec<Candidate<'_>> {
-    let in_use = |id| map.node(id).is_none_or(|node| matches!(node.state, NodeState::Active | NodeState::Joining));
-    let usable: Vec<&DriveRow> =
-        map.drives.iter().filter(|drive| drive.state == DriveState::Ok && in_use(drive.node)).collect();
+    let usable: Vec<&DriveRow> = map.drives.iter().filter(|drive| is_usable(map, drive)).collect();
     let mut known: Vec<u64> = usable.iter().map(|drive| drive.capacity).filter(|capacity| *capacity > 0).collect();
     known.sort_unstable();
     let median = known.get(known.len() / 2).copied().unwrap_or(1);
     let candidate = |drive: &DriveRow| {
-        let rack = map.node(drive.node).map_or(("", ""), |node| (node.zone.as_str(), node.rack.as_str()));
+        let rack = domains(map, drive);
         let weight = if drive.capacity == 0 { median } else { drive.capacity };
         Candidate { drive: drive.id, node: drive.node, rack, weight }
     };
@@ -92,20 +127,12 @@ fn slots(cluster: ClusterId, pg: PgId, usable: &[Candidate<'_>], needed: usize) 
         usable.iter().map(|c| (score(cluster, pg, c.drive, c.weight), c)).collect();
     ranked.sort_by_key(|(score, candidate)| (*score, candidate.drive));
     let mut chosen: Vec<Slot> = Vec::with_capacity(needed);
-    let mut nodes: BTreeMap<NodeId, usize> = BTreeMap::new();
-    let mut racks: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut used = Used::default();
     while chosen.len() < needed {
-        let used = |c: &Candidate<'_>| {
-            let count = |of: Option<&usize>| of.copied().unwrap_or(0);
-            (count(nodes.get(&c.node)), count(racks.get(&c.rack)), count(zones.get(c.rack.0)))
-        };
         // The first of the least used ones: `ranked` is in order of scores.
-        let Some(at) = (0..ranked.len()).min_by_key(|at| ranked.get(*at).map(|(_, c)| used(c))) else { break };
+        let Some(at) = (0..ranked.len()).min_by_key(|at| ranked.get(*at).map(|(_, c)| used.by(c))) else { break };
         let (_, next) = ranked.remove(at);
-        *nodes.entry(next.node).or_default() += 1;
-        *racks.entry(next.rack).or_default() += 1;
-        *zones.entry(next.rack.0).or_default() += 1;
+        used.add(next.node, next.rack);
         chosen.push(Slot { drive: next.drive, incoming: None });
     }
     chosen

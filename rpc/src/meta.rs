@@ -28,10 +28,10 @@ pub use writes::{Committed, CompleteUpload, Contents, DeleteItem, Deleted, PutVe
 
 use serde::{Deserialize, Serialize};
 use stele_types::ids::{
-    BucketId, ClusterId, CommandSequence, DriveId, Epoch, LeaseId, MapEpoch, NodeId, OwnerId, PackId, PgId, RangeEpoch,
-    RangeId, Salt, UploadId, VersionId,
+    BucketId, ClusterId, CommandSequence, DriveId, Epoch, LeaseId, MapEpoch, NodeId, OwnerId, PackId, PgEpoch, PgId,
+    RangeEpoch, RangeId, Salt, UploadId, VersionId,
 };
-use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
+use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState, SlotMove};
 use stele_types::object::{
     BucketRow, ChecksumAlgorithm, ChecksumType, Cors, Lock, ObjectLock, Part, StoredHeaders, Tags, Upload, Version,
     Versioning,
@@ -413,7 +413,28 @@ pub enum Command {
     RenameKey(Box<RenameKey>),
     /// Close a size of the evidence log.
     Log(LogCommand),
+    /// Give slots of placement groups a drive that takes over: their new packs go there, and what is missing
+    /// there is rebuilt. Refused whole if one of the moves does not fit the map any more, or there are more than
+    /// [`SLOT_MOVES_MAX`]. A move that was done already is passed over.
+    MoveSlots {
+        /// Each slot once. Moves of one placement group name the same epoch.
+        moves: Vec<SlotMove>,
+    },
+    /// The drive that takes a slot over holds all of it: from now on the slot is that drive. Safe to repeat.
+    FlipSlot {
+        /// The placement group.
+        pg: PgId,
+        /// Epoch of its row at which `to` was found to hold every pack that something refers to.
+        epoch: PgEpoch,
+        /// Position in the row.
+        slot: u8,
+        /// The drive that takes over.
+        to: DriveId,
+    },
 }
+
+/// Most moves of one [`Command::MoveSlots`].
+pub const SLOT_MOVES_MAX: usize = 1000;
 
 /// A lease as granted or renewed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

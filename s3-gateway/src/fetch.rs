@@ -15,7 +15,7 @@ use stele_chunker::shards::{ShardRange, plan_read};
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{MetaReply, MetaRequest};
 use stele_rpc::storage::StorageRequest;
-use stele_types::ids::PackId;
+use stele_types::ids::{DriveId, PackId};
 use stele_types::manifest::ChunkEntry;
 use stele_types::pack::{Codec, PackRow};
 
@@ -250,7 +250,12 @@ fn readable(gw: &Gateway, row: &PackRow, mut ranges: Vec<ShardRange>) -> Option<
     };
     if row.scheme.k() == 1 {
         let copies = u8::try_from(row.scheme.shards()).unwrap_or(u8::MAX);
-        let copy = (0..copies).find(|shard| healthy(*shard))?;
+        // Of a slot that moves, one of two drives has the copy; nobody knows which.
+        let sure = |shard: u8| {
+            let holders = view.holders(row, usize::from(shard));
+            !holders.is_empty() && holders.iter().all(|at| gw.placement.is_healthy(&view, *at))
+        };
+        let copy = (0..copies).find(|shard| sure(*shard)).or_else(|| (0..copies).find(|shard| healthy(*shard)))?;
         ranges.iter_mut().for_each(|range| range.shard = copy);
         return Some(ranges);
     }
@@ -265,6 +270,7 @@ async fn read_direct(gw: &Gateway, row: &PackRow, ranges: &[ShardRange], entry: 
         _ => futures::future::try_join_all(reads).await,
     };
     let Ok(pieces) = pieces else { return Direct::Failed };
+    let pieces = pieces.into_iter().map(|(_, bytes)| bytes).collect();
     verify(gw, entry, pieces).await.map_or(Direct::Wrong, Direct::Whole)
 }
 
@@ -295,17 +301,17 @@ pub(crate) async fn verify(gw: &Gateway, entry: &ChunkEntry, pieces: Vec<Bytes>)
     (found.as_bytes() == entry.id.as_bytes()).then_some(pieces)
 }
 
-/// Reads a range of one shard from whichever drive holds it.
+/// Reads a range of one shard from whichever drive holds it, and says which.
 ///
 /// # Errors
-/// The last answer. What the drive is to be blamed for was noted.
-pub(crate) async fn read_shard(gw: &Gateway, row: &PackRow, range: ShardRange) -> Result<Bytes, RpcError> {
+/// The last answer that says more than that a drive has no such pack. What a drive is to be blamed for was noted.
+async fn read_shard(gw: &Gateway, row: &PackRow, range: ShardRange) -> Result<(DriveId, Bytes), RpcError> {
     let shard = range.shard;
     let holders = gw.placement.view().holders(row, usize::from(shard));
     let nobody = || RpcError::new(Code::NoSuchDrive, format!("no drive of the map holds shard {shard}"));
-    let mut last = None;
-    let count = holders.len();
-    for (place, at) in holders.into_iter().enumerate() {
+    let mut last: Option<RpcError> = None;
+    let moves = holders.len() > 1;
+    for at in holders {
         let request = StorageRequest::ReadShard {
             drive: at.drive,
             pack: row.pack,
@@ -315,31 +321,32 @@ pub(crate) async fn read_shard(gw: &Gateway, row: &PackRow, range: ShardRange) -
             len: range.len,
         };
         let asked_at = gw.clock.monotonic_micros();
-        match gw.nodes.call(at.node, request, Bytes::new(), gw.config.read_timeout).await {
+        let error = match gw.nodes.call(at.node, request, Bytes::new(), gw.config.read_timeout).await {
             Ok((_, bytes)) if bytes.len() == range.len as usize => {
                 gw.latency.observe(gw.clock.monotonic_micros().saturating_sub(asked_at));
                 gw.placement.trust(at.drive, asked_at);
-                return Ok(bytes);
+                return Ok((at.drive, bytes));
             }
             Ok((_, bytes)) => {
                 let what = format!("{} bytes where {} were asked for", bytes.len(), range.len);
-                last = Some(RpcError::new(Code::ShardCorrupt, what));
+                RpcError::new(Code::ShardCorrupt, what)
             }
-            Err(error) => last = Some(error),
+            Err(error) => error,
+        };
+        match error.code {
+            // While a slot moves, either drive may lack the shard without fault.
+            Code::NoSuchPack if moves => {}
+            Code::NoSuchPack | Code::ShardCorrupt => {
+                let reason = error.to_string();
+                gw.report(RepairReport { pack: row.pack, shard, drive: at.drive, reason });
+            }
+            Code::Busy => {}
+            // The whole node is avoided, and only until it answers.
+            _ if gw.nodes.away(at.node).is_some() => {}
+            _ => gw.placement.suspect(at.drive, &error.to_string()),
         }
-        if let Some(error) = &last {
-            match error.code {
-                // While a slot moves, its incoming drive may not have the shard yet.
-                Code::NoSuchPack if place + 1 < count => {}
-                Code::NoSuchPack | Code::ShardCorrupt => {
-                    let reason = error.to_string();
-                    gw.report(RepairReport { pack: row.pack, shard, drive: at.drive, reason });
-                }
-                Code::Busy => {}
-                // The whole node is avoided, and only until it answers.
-                _ if gw.nodes.away(at.node).is_some() => {}
-                _ => gw.placement.suspect(at.drive, &error.to_string()),
-            }
+        if error.code != Code::NoSuchPack || last.is_none() {
+            last = Some(error);
         }
     }
     Err(last.unwrap_or_else(nobody))
@@ -358,29 +365,35 @@ pub(crate) fn unreadable(gw: &Gateway, row: &PackRow) -> FetchError {
     FetchError::Failed(GatewayError::DrivesMissing { what: "a read", drives: names })
 }
 
+/// What came of asking several shards for one range.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// Shards and their bytes, in the order of their arrival.
+    pub(crate) have: Vec<(u8, Bytes)>,
+    /// Which drive each of them came from.
+    pub(crate) from: BTreeMap<u8, DriveId>,
+    /// Why others did not come.
+    pub(crate) failures: Vec<Code>,
+}
+
 /// Reads a range of `want` of the listed shards, the first ones first: a shard that fails is
-/// replaced by the next at once, one that is slow is joined by the next. Returns what came, in the
-/// order of its arrival, and the codes of failures.
-pub(crate) async fn gather(
-    gw: &Gateway,
-    row: &PackRow,
-    range: ShardRange,
-    order: &[u8],
-    want: usize,
-) -> (Vec<(u8, Bytes)>, Vec<Code>) {
+/// replaced by the next at once, one that is slow is joined by the next.
+pub(crate) async fn gather(gw: &Gateway, row: &PackRow, range: ShardRange, order: &[u8], want: usize) -> Answers {
     let read = |shard: u8| async move { (shard, read_shard(gw, row, ShardRange { shard, ..range }).await) };
     let mut next = order.iter().copied();
     let mut running: FuturesUnordered<_> = next.by_ref().take(want).map(read).collect();
-    let mut have: Vec<(u8, Bytes)> = Vec::with_capacity(want);
-    let mut failures = Vec::new();
-    while have.len() < want {
+    let mut answers = Answers::default();
+    while answers.have.len() < want {
         let hedge = tokio::time::sleep(gw.latency.hedge_after());
         tokio::select! {
             biased;
             arrived = running.next() => match arrived {
-                Some((shard, Ok(bytes))) => have.push((shard, bytes)),
+                Some((shard, Ok((drive, bytes)))) => {
+                    answers.have.push((shard, bytes));
+                    answers.from.insert(shard, drive);
+                }
                 Some((_, Err(error))) => {
-                    failures.push(error.code);
+                    answers.failures.push(error.code);
                     running.extend(next.next().map(read));
                 }
                 None => break,
@@ -388,5 +401,5 @@ pub(crate) async fn gather(
             () = hedge => running.extend(next.next().map(read)),
         }
     }
-    (have, failures)
+    answers
 }

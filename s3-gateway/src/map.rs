@@ -67,7 +67,7 @@ impl MapView {
 
     /// A row names drives that the map does not have yet.
     fn is_strange(&self, row: &PgRow) -> bool {
-        row.slots.iter().any(|slot| self.at(slot.incoming.unwrap_or(slot.drive)).is_none())
+        row.slots.iter().any(|slot| self.at(slot.takes()).is_none())
     }
 
     fn at(&self, drive: DriveId) -> Option<DriveAt> {
@@ -84,11 +84,12 @@ impl MapView {
         self.drives.get(&drive).is_some_and(|(node, state)| *state == DriveState::Ok && !away.contains(node))
     }
 
-    /// Drives that may hold shard `index` of a pack, the most likely first.
+    /// Drives that may hold shard `index` of a pack: the one that new shards go to, then, while the slot moves, the
+    /// one that it moves away from.
     pub(crate) fn holders(&self, row: &PackRow, index: usize) -> Vec<DriveAt> {
         let slot = row.slots.get(index).and_then(|s| self.map.pg(row.pg)?.slots.get(usize::from(*s)));
         let Some(slot) = slot else { return Vec::new() };
-        slot.incoming.into_iter().chain([slot.drive]).filter_map(|drive| self.at(drive)).collect()
+        slot.holders().filter_map(|drive| self.at(drive)).collect()
     }
 }
 
@@ -233,7 +234,7 @@ impl Placement {
         let view = self.view();
         let away = self.nodes.all_away();
         let writable = view.map.pgs.iter().filter(|pg| {
-            let healthy = pg.slots.iter().filter(|s| self.usable(&view, &away, s.incoming.unwrap_or(s.drive)));
+            let healthy = pg.slots.iter().filter(|s| self.usable(&view, &away, s.takes()));
             healthy.count() > pg.scheme.m()
         });
         (view.map.pgs.len(), writable.count())
@@ -260,7 +261,7 @@ impl Placement {
         };
         let place = |slot: u8| {
             let row = pg.slots.get(usize::from(slot))?;
-            Some((slot, view.at(row.incoming.unwrap_or(row.drive))?))
+            Some((slot, view.at(row.takes())?))
         };
         let slots = slots_for(pack, scheme, &healthy).unwrap_or_default();
         let slots: Vec<_> = slots.into_iter().filter_map(place).collect();
@@ -292,11 +293,8 @@ where
     let start = usize::try_from(draw % count.max(1) as u64).ok()?;
     let mut best: Option<(&PgRow, Scheme, Vec<u8>)> = None;
     for pg in map.pgs.iter().cycle().skip(start).take(count) {
-        let healthy: Vec<u8> = (0u8..)
-            .zip(&pg.slots)
-            .filter(|(_, slot)| usable(slot.incoming.unwrap_or(slot.drive)))
-            .map(|(index, _)| index)
-            .collect();
+        let healthy: Vec<u8> =
+            (0u8..).zip(&pg.slots).filter(|(_, slot)| usable(slot.takes())).map(|(index, _)| index).collect();
         let Some(scheme) = pg.scheme.for_payload(payload_len, healthy.len()) else { continue };
         if Some(scheme) == pg.scheme.for_payload(payload_len, pg.slots.len()) {
             return Some((pg, scheme, healthy));

@@ -4,15 +4,18 @@
 //! wrong bytes with a right CRC: every combination of k' shards is tried until one verifies, and the
 //! shards that contradict it are reported.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use stele_chunker::shards::{Coder, ShardRange, plan_read};
 use stele_rpc::error::Code;
+use stele_types::ids::{DriveId, PackId};
 use stele_types::manifest::ChunkEntry;
 use stele_types::pack::PackRow;
 
 use crate::cache::Pieces;
 use crate::error::GatewayError;
-use crate::fetch::{FetchError, gather, unreadable, verify};
+use crate::fetch::{Answers, FetchError, gather, unreadable, verify};
 use crate::gateway::{Gateway, RepairReport};
 
 /// Combinations of shards tried for one chunk: all of rs-8-4.
@@ -22,6 +25,7 @@ const COMBINATIONS_MAX: usize = 500;
 struct Gathered {
     range: ShardRange,
     have: Vec<(u8, Bytes)>,
+    from: BTreeMap<u8, DriveId>,
 }
 
 /// Rebuilds a chunk, if possible without the shards that were `tried` before.
@@ -44,12 +48,12 @@ pub(crate) async fn rebuild(
 
     let mut gathered = Vec::with_capacity(ranges.len());
     for range in ranges {
-        let (have, failures) = gather(gw, row, range, &order, k).await;
+        let Answers { have, from, failures } = gather(gw, row, range, &order, k).await;
         if have.len() < k {
             let gone = !failures.is_empty() && failures.iter().all(|code| *code == Code::NoSuchPack);
             return Err(if gone { FetchError::PackGone(row.pack) } else { unreadable(gw, row) });
         }
-        gathered.push(Gathered { range, have });
+        gathered.push(Gathered { range, have, from });
     }
     let first: Vec<u8> = gathered.first().map(|g| g.have.iter().map(|(shard, _)| *shard).collect()).unwrap_or_default();
     let decoded: Option<Vec<Bytes>> = gathered.iter().map(|g| decode(&coder, g.range, &g.have)).collect();
@@ -91,8 +95,9 @@ async fn try_combinations(
             .into_iter()
             .filter(|shard| part.have.iter().all(|(known, _)| known != shard))
             .collect();
-        let (more, _) = gather(gw, row, part.range, &missing, missing.len()).await;
-        part.have.extend(more);
+        let more = gather(gw, row, part.range, &missing, missing.len()).await;
+        part.have.extend(more.have);
+        part.from.extend(more.from);
     }
     let available: Vec<u8> = gathered.first().map_or_else(Vec::new, |first| {
         let everywhere = |shard: &u8| gathered.iter().all(|part| part.have.iter().any(|(known, _)| known == shard));
@@ -102,7 +107,7 @@ async fn try_combinations(
         let decoded = decode_from(coder, &gathered, &chosen);
         if let Some(pieces) = verify(gw, entry, decoded.unwrap_or_default()).await {
             gw.metrics.rebuilt.inc();
-            blame(gw, row, coder, &gathered, &chosen);
+            blame(gw, row.pack, coder, &gathered, &chosen);
             return Ok(pieces);
         }
     }
@@ -124,16 +129,14 @@ fn decode_from(coder: &Coder, gathered: &[Gathered], chosen: &[u8]) -> Option<Ve
 }
 
 /// Reports every shard that contradicts the ones that verified.
-fn blame(gw: &Gateway, row: &PackRow, coder: &Coder, gathered: &[Gathered], good: &[u8]) {
-    let view = gw.placement.view();
+fn blame(gw: &Gateway, pack: PackId, coder: &Coder, gathered: &[Gathered], good: &[u8]) {
     for part in gathered {
         let trusted: Vec<(u8, Bytes)> = part.have.iter().filter(|(shard, _)| good.contains(shard)).cloned().collect();
         for (shard, bytes) in part.have.iter().filter(|(shard, _)| !good.contains(shard)) {
             let differs = coder.reconstruct_range(*shard, &trusted).is_ok_and(|right| right != *bytes);
-            let holder = view.holders(row, usize::from(*shard)).first().copied();
-            if let (true, Some(at)) = (differs, holder) {
+            if let (true, Some(drive)) = (differs, part.from.get(shard)) {
                 let reason = "wrong bytes with a right CRC".to_owned();
-                gw.report(RepairReport { pack: row.pack, shard: *shard, drive: at.drive, reason });
+                gw.report(RepairReport { pack, shard: *shard, drive: *drive, reason });
             }
         }
     }

@@ -48,6 +48,8 @@ fn command_name(command: &Command) -> &'static str {
         Command::SetAnswerKey { .. } => "SetAnswerKey",
         Command::SetNodeState { .. } => "SetNodeState",
         Command::PlanPlacement { .. } => "PlanPlacement",
+        Command::MoveSlots { .. } => "MoveSlots",
+        Command::FlipSlot { .. } => "FlipSlot",
         Command::GrantLease { .. } => "GrantLease",
         Command::RenewLease { .. } => "RenewLease",
         Command::ReleaseLease { .. } => "ReleaseLease",

@@ -85,6 +85,31 @@ pub struct Slot {
     pub incoming: Option<DriveId>,
 }
 
+impl Slot {
+    /// The drive that takes new shards: while the slot moves, the one that takes over.
+    pub fn takes(&self) -> DriveId {
+        self.incoming.unwrap_or(self.drive)
+    }
+
+    /// Drives that may hold a shard of this slot, the one that takes new shards first.
+    pub fn holders(&self) -> impl Iterator<Item = DriveId> {
+        self.incoming.into_iter().chain([self.drive])
+    }
+}
+
+/// A slot that is to move to another drive.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct SlotMove {
+    /// The placement group.
+    pub pg: PgId,
+    /// Epoch of the row that the move was planned with.
+    pub epoch: PgEpoch,
+    /// Position in the row.
+    pub slot: u8,
+    /// The drive that takes over.
+    pub to: DriveId,
+}
+
 /// Placement group: k + m slots.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PgRow {
@@ -112,6 +137,24 @@ pub struct ClusterMap {
     /// All nodes, by id; none in a store of one process.
     #[serde(default)]
     pub nodes: Vec<NodeRow>,
+}
+
+impl PgRow {
+    /// Slots that may move at once, at least 1. While one moves, what its old drive had may be missing on the new
+    /// one, so that no more than half of the losses that the scheme tolerates go into moves.
+    pub fn moving_max(&self) -> usize {
+        (self.scheme.m() / 2).max(1)
+    }
+
+    /// Slots that move now.
+    pub fn moving(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.incoming.is_some()).count()
+    }
+
+    /// Whether a slot is on this drive, or moves to it.
+    pub fn uses(&self, drive: DriveId) -> bool {
+        self.slots.iter().any(|slot| slot.holders().any(|holder| holder == drive))
+    }
 }
 
 impl ClusterMap {

@@ -29,6 +29,7 @@ struct StoreGauges {
     min_fault_tolerance: Gauge,
     placement_groups: Gauge,
     placement_groups_writable: Gauge,
+    placement_slots_moving: Gauge,
     drive_ok: Family<DriveLabel, Gauge>,
     evidence_log_entries: Gauge,
     evidence_log_signed: Gauge,
@@ -65,6 +66,8 @@ impl Metrics {
         registry.register("placement_groups", "Placement groups", g.placement_groups.clone());
         let help = "Placement groups that take writes";
         registry.register("placement_groups_writable", help, g.placement_groups_writable.clone());
+        let help = "Slots of placement groups that move to another drive";
+        registry.register("placement_slots_moving", help, g.placement_slots_moving.clone());
         registry.register("drive_ok", "1 when the drive serves", g.drive_ok.clone());
         registry.register("evidence_log_entries", "Entries of the evidence log", g.evidence_log_entries.clone());
         let help = "Entries that the newest signed checkpoint of the evidence log covers";
@@ -95,6 +98,7 @@ impl Metrics {
         g.min_fault_tolerance.set(status.placement.lowest_tolerance);
         g.placement_groups.set(as_i64(status.placement.groups));
         g.placement_groups_writable.set(as_i64(status.placement.writable));
+        g.placement_slots_moving.set(as_i64(status.placement.moving_slots));
         for drive in &status.drives {
             let label = DriveLabel { drive: drive.name.clone() };
             g.drive_ok.get_or_create(&label).set(i64::from(drive.state == "ok"));

@@ -80,6 +80,9 @@ pub(crate) struct Placement {
     pub(crate) lowest_tolerance: i64,
     /// The same with all drives serving.
     pub(crate) full_tolerance: i64,
+    /// Slots that move to another drive.
+    #[serde(default)]
+    pub(crate) moving_slots: u64,
 }
 
 /// The evidence log.
@@ -142,15 +145,16 @@ const fn state_name(state: DriveState) -> &'static str {
     }
 }
 
-/// Drives that may still fail in one group without losing data.
+/// Drives that may still fail in one group without losing data. While a slot moves, its new packs are on one drive
+/// and its old ones, as far as anybody knows, on the other.
 fn tolerance(pg: &PgRow, bad: &BTreeSet<DriveId>) -> i64 {
-    let lost = pg.slots.iter().filter(|slot| bad.contains(&slot.drive)).count();
+    let lost = pg.slots.iter().filter(|slot| slot.holders().any(|drive| bad.contains(&drive))).count();
     i64::try_from(pg.scheme.m()).unwrap_or(0) - i64::try_from(lost).unwrap_or(i64::MAX)
 }
 
 /// Whether a group takes writes: at least 1 + m slots serve.
 fn writable(pg: &PgRow, bad: &BTreeSet<DriveId>) -> bool {
-    let healthy = pg.slots.iter().filter(|slot| !bad.contains(&slot.drive)).count();
+    let healthy = pg.slots.iter().filter(|slot| !bad.contains(&slot.takes())).count();
     pg.scheme.for_payload(usize::MAX / 2, healthy).is_some()
 }
 
@@ -171,6 +175,7 @@ impl Status {
             writable: pgs.iter().filter(|pg| writable(pg, &bad)).count() as u64,
             lowest_tolerance: pgs.iter().map(|pg| tolerance(pg, &bad)).min().unwrap_or(0),
             full_tolerance: pgs.iter().map(|pg| tolerance(pg, &BTreeSet::new())).min().unwrap_or(0),
+            moving_slots: pgs.iter().map(|pg| pg.moving() as u64).sum(),
         };
         let drives = drive_lines(&parts, &bad);
         let nodes: Vec<Node> = parts.map.nodes.iter().map(|row| node_line(row, &parts.liveness)).collect();
@@ -330,8 +335,11 @@ mod tests {
     use stele_types::ids::{NodeId, PgEpoch, PgId};
     use stele_types::map::{DriveRow, Slot};
 
+    fn id(n: usize) -> DriveId {
+        DriveId::from_bytes([u8::try_from(n).unwrap(); 16])
+    }
+
     fn parts(serving: usize) -> Parts {
-        let id = |n: usize| DriveId::from_bytes([u8::try_from(n).unwrap(); 16]);
         let row = |n| DriveRow {
             id: id(n),
             node: NodeId(1),
@@ -370,6 +378,30 @@ mod tests {
         assert!(
             Status::new(parts(5)).problems[0].contains("drive-5") && Status::new(parts(5)).problems[0].contains("EIO")
         );
+    }
+
+    #[test]
+    fn a_slot_that_moves_takes_writes_and_counts_as_lost_until_it_has_moved() {
+        let mut parts = parts(5);
+        let mut spare = parts.map.drives[0].clone();
+        (spare.id, spare.name) = (id(6), "drive-6".to_owned());
+        parts.map.drives.push(spare);
+        parts.drives.push(DriveStatus { id: id(6), ..parts.drives[0].clone() });
+        parts.map.pgs[0].scheme = "rs-1-5".parse().unwrap();
+        assert_eq!(Status::new(parts.clone()).placement.writable, 0, "all six slots are needed");
+        parts.map.pgs[0].slots[5].incoming = Some(id(6));
+        let placement = Status::new(parts.clone()).placement;
+        assert_eq!((placement.writable, placement.lowest_tolerance, placement.moving_slots), (1, 4, 1));
+        parts.drives[5].healthy = true;
+        assert_eq!(Status::new(parts.clone()).placement.lowest_tolerance, 5, "the old drive is back");
+        parts.drives[6].healthy = false;
+        let placement = Status::new(parts.clone()).placement;
+        assert_eq!((placement.writable, placement.lowest_tolerance), (0, 4), "new packs are on the new drive only");
+        parts.map.pgs[0].slots[5] = Slot { drive: id(6), incoming: None };
+        parts.drives[6].healthy = true;
+        parts.drives[5].healthy = false;
+        let placement = Status::new(parts).placement;
+        assert_eq!((placement.lowest_tolerance, placement.moving_slots), (5, 0));
     }
 
     #[test]

@@ -151,6 +151,7 @@ async fn open(
         cluster: Some(member.cluster),
         founding: if founds { Founding::Found } else { Founding::Join },
         ready_timeout: SAY_EVERY,
+        replace_after: config.healing.replace_after.duration(),
         ..MetadataConfig::new(member.node)
     };
     let files = files::in_directory(&config.data.join("metadata"))?;

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use stele_metadata::REPLACE_AFTER;
 use stele_rpc::meta::LOG_BUCKET;
 use stele_s3_gateway::http::target::Hosts;
 use stele_s3_gateway::possession::Schedule;
@@ -43,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) memory: Memory,
     pub(crate) gc: Gc,
     pub(crate) repair: Repair,
+    pub(crate) healing: Healing,
     pub(crate) log: Log,
     pub(crate) audit: Audit,
     pub(crate) possession: Possession,
@@ -149,6 +151,14 @@ impl Default for Repair {
     fn default() -> Self {
         Self { interval: Span(600_000), rate: ByteSize(64 << 20) }
     }
+}
+
+/// What is done about drives that are lost. Unused by `stele dev`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Healing {
+    /// A drive that does not serve for so long is replaced in its placement groups.
+    pub(crate) replace_after: Span,
 }
 
 /// What is logged, to stderr.
@@ -265,6 +275,7 @@ impl Default for Config {
             memory: Memory::default(),
             gc: Gc::default(),
             repair: Repair::default(),
+            healing: Healing::default(),
             log: Log::default(),
             audit: Audit::default(),
             possession: Possession::default(),
@@ -296,6 +307,12 @@ impl Default for Memory {
 impl Default for Gc {
     fn default() -> Self {
         Self { interval: Span(3_600_000), grace: Span(86_400_000) }
+    }
+}
+
+impl Default for Healing {
+    fn default() -> Self {
+        Self { replace_after: Span(u64::try_from(REPLACE_AFTER.as_millis()).unwrap_or(u64::MAX)) }
     }
 }
 
@@ -390,6 +407,10 @@ impl Config {
             if !(1_000..=86_400_000).contains(&value.0) {
                 return Err(format!("{name} = {value}: 1s to 1d are possible"));
             }
+        }
+        let after = self.healing.replace_after;
+        if !(1_000..=86_400_000 * 366).contains(&after.0) {
+            return Err(format!("healing.replace_after = {after}: 1s to 366d are possible"));
         }
         let Possession { interval, sample, bucket } = &self.possession;
         if interval.0 != 0 && !(1_000..=86_400_000 * 366).contains(&interval.0) {

@@ -20,6 +20,7 @@ pub(crate) use data::erasure_is_due;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{Command, CommandEnvelope, LogCommand, MetaReply, Origin};
 use stele_types::ids::Salt;
+use stele_types::map::SlotMove;
 use stele_types::seam::UnixMillis;
 
 use crate::kv::KvError;
@@ -124,6 +125,10 @@ impl Batch<'_> {
             }
             Command::SetNodeState { node, state } => self.set_node_state(cx, *node, *state),
             Command::PlanPlacement { scheme } => self.plan_placement(cx, *scheme),
+            Command::MoveSlots { moves } => self.move_slots(cx, moves),
+            Command::FlipSlot { pg, epoch, slot, to } => {
+                self.flip_slot(cx, SlotMove { pg: *pg, epoch: *epoch, slot: *slot, to: *to })
+            }
             Command::GrantLease { node, ttl_ms } => self.grant_lease(cx, *node, *ttl_ms),
             Command::RenewLease { lease, ttl_ms, lowest_open } => self.renew_lease(cx, *lease, *ttl_ms, *lowest_open),
             Command::ReleaseLease { lease } => self.release_lease(*lease),
@@ -181,6 +186,8 @@ fn needs_lease(command: &Command) -> bool {
         | Command::SetAnswerKey { .. }
         | Command::SetNodeState { .. }
         | Command::PlanPlacement { .. }
+        | Command::MoveSlots { .. }
+        | Command::FlipSlot { .. }
         | Command::GrantLease { .. }
         | Command::RenewLease { .. }
         | Command::ReleaseLease { .. }

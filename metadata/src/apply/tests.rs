@@ -21,6 +21,7 @@ mod lock;
 mod model;
 mod moves;
 mod nodes;
+mod slots;
 mod tags;
 
 fn code<T: std::fmt::Debug>(answer: Result<T, RpcError>) -> Code {

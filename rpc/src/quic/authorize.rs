@@ -46,6 +46,7 @@ fn commands(role: Role, command: &Command) -> bool {
             | Command::RedeemJoinToken { .. }
             | Command::SetNodeState { .. }
             | Command::PlanPlacement { .. }
+            | Command::MoveSlots { .. }
     );
     let registers = matches!(command, Command::RegisterNode { .. } | Command::SetAnswerKey { .. });
     let audits = matches!(command, Command::Log(LogCommand::Audit(_)));
@@ -63,6 +64,10 @@ fn commands(role: Role, command: &Command) -> bool {
     if keeps || archives {
         let other = if keeps { Role::Admin } else { Role::S3Gateway };
         return role == Role::Metadata || role == other;
+    }
+    // Only who looked at the drives can say that one holds all of a slot.
+    if matches!(command, Command::FlipSlot { .. }) {
+        return matches!(role, Role::Metadata | Role::StorageNode);
     }
     let closes = matches!(command, Command::Log(_)) && !audits;
     match role {
@@ -83,7 +88,7 @@ pub fn standard() -> Authorizer {
 mod tests {
     use super::*;
     use crate::meta::{AuditStep, AuditStepKind, CommandEnvelope, TreeHead};
-    use stele_types::ids::{CommandSequence, DriveId, NodeId};
+    use stele_types::ids::{CommandSequence, DriveId, NodeId, PgEpoch, PgId};
     use stele_types::map::{DriveState, NodeState};
 
     fn command(command: Command) -> Message {
@@ -102,6 +107,10 @@ mod tests {
     fn each_role_may_do_what_it_needs() {
         use Role::{Admin, Anchor, Metadata, S3Gateway, StorageNode};
         assert_eq!(allowed(&command(Command::PlanPlacement { scheme: None })), [Metadata, Admin]);
+        assert_eq!(allowed(&command(Command::MoveSlots { moves: Vec::new() })), [Metadata, Admin]);
+        let to = DriveId::from_bytes([1; 16]);
+        let flip = Command::FlipSlot { pg: PgId(0), epoch: PgEpoch(1), slot: 0, to };
+        assert_eq!(allowed(&command(flip)), [Metadata, StorageNode]);
         let state = Command::SetNodeState { node: NodeId(1), state: NodeState::Removed };
         assert_eq!(allowed(&command(state)), [Metadata, Admin]);
         let drive = DriveId::from_bytes([1; 16]);

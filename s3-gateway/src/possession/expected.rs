@@ -1,7 +1,7 @@
 //! A1 for shards: what each storage node should hold. Which packs there are, and where, the metadata says; the roots of
 //! their shards stand in the header of every shard, so that those who still have a pack speak for those who lost it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use stele_evidence::audit::challenge::Scope;
@@ -9,7 +9,7 @@ use stele_evidence::audit::inventory::{Inventory, Row};
 use stele_rpc::meta::{MetaReply, MetaRequest};
 use stele_rpc::storage::{StorageReply, StorageRequest};
 use stele_types::ids::{DriveId, Epoch, NodeId, PackId, PgId, ShardRoot};
-use stele_types::map::{ClusterMap, PgRow};
+use stele_types::map::{ClusterMap, DriveRow, PgRow, Slot};
 use stele_types::pack::{Encoding, PackRow};
 
 use super::{Cursor, Found, Holder, keys, objects, refused, rows_per_audit};
@@ -120,11 +120,22 @@ async fn of_group(gw: &Gateway, map: &ClusterMap, pg: &PgRow) -> Result<Group, G
     let shards: usize = packs.iter().map(|row| row.slots.len()).sum();
     let charge = gw.budget.charge(shards * ROW_BYTES).await?;
     let votes = encodings(gw, map, pg).await;
+    let moving = moving(gw, map, pg).await;
+    let mut nowhere = 0usize;
     let mut rows = Vec::with_capacity(shards);
     for row in packs {
         let encoding = votes.get(&row.pack).and_then(|votes| elect(votes, row.generation));
         for (shard, slot) in (0u8..).zip(&row.slots) {
-            let drive = pg.slots.get(usize::from(*slot)).map(|slot| slot.drive);
+            let drive = match moving.get(slot) {
+                None => pg.slots.get(usize::from(*slot)).map(|slot| slot.drive),
+                Some(places) => match places.holder((row.pack, row.generation, shard)) {
+                    None => {
+                        nowhere += 1;
+                        continue;
+                    }
+                    holder => holder,
+                },
+            };
             let Some(drive) = drive.and_then(|drive| map.drive(drive)) else {
                 let what =
                     format!("the row of pack {} names a slot that placement group {} does not have", row.pack, pg.id);
@@ -134,7 +145,65 @@ async fn of_group(gw: &Gateway, map: &ClusterMap, pg: &PgRow) -> Result<Group, G
             rows.push((drive.node, expected(&row, shard, drive.id, root)));
         }
     }
+    if nowhere > 0 {
+        tracing::info!(pg = %pg.id, shards = nowhere, "not audited: their slot moves, and neither of its drives lists them");
+    }
     Ok(Group { rows, charge })
+}
+
+/// Shards that the drives of a slot list while it moves, the one that takes new shards first; `None` where a drive does
+/// not answer. Which of the two should have a shard is known to them alone: new ones go to the first, old ones stay on the
+/// second until they are there.
+struct Places(Vec<(DriveId, Option<BTreeSet<Place>>)>);
+
+/// Pack, generation and shard.
+type Place = (PackId, u32, u8);
+
+impl Places {
+    /// The drive to ask for a shard: one that lists it, else one that does not say what it holds. None if both say and
+    /// neither lists it: it was not rebuilt yet, or who lost it can't be known.
+    fn holder(&self, place: Place) -> Option<DriveId> {
+        let lists = |held: &Option<BTreeSet<Place>>| held.as_ref().is_some_and(|held| held.contains(&place));
+        let found = self.0.iter().find(|(_, held)| lists(held));
+        found.or_else(|| self.0.iter().find(|(_, held)| held.is_none())).map(|(drive, _)| *drive)
+    }
+}
+
+/// By slot, for those that move.
+async fn moving(gw: &Gateway, map: &ClusterMap, pg: &PgRow) -> BTreeMap<u8, Places> {
+    let mut moving = BTreeMap::new();
+    for (at, slot) in (0u8..).zip(&pg.slots).filter(|(_, slot)| slot.incoming.is_some()) {
+        let mut places = Vec::new();
+        for drive in slot.holders().filter_map(|drive| map.drive(drive)) {
+            places.push((drive.id, listed(gw, drive, pg.id).await));
+        }
+        moving.insert(at, Places(places));
+    }
+    moving
+}
+
+/// Shards of a placement group that a drive lists; `None` if it does not answer.
+async fn listed(gw: &Gateway, drive: &DriveRow, pg: PgId) -> Option<BTreeSet<Place>> {
+    let (mut listed, mut after) = (BTreeSet::new(), None);
+    loop {
+        let asked = StorageRequest::Inventory { drive: drive.id, pg, after, max: PACKS_PER_CALL };
+        let (rows, more) = match gw.nodes.call(drive.node, asked, Bytes::new(), gw.config.audit_timeout).await {
+            Ok((StorageReply::Inventory { rows, more }, _)) => (rows, more),
+            Ok(_) => return None,
+            Err(error) => {
+                tracing::warn!(drive = %drive.id, %error, "a drive does not say what it holds; the audit goes on");
+                return None;
+            }
+        };
+        let last = rows.last().map(|row| row.pack);
+        for row in rows {
+            listed.extend(row.shards.iter().map(|shard| (row.pack, row.generation, *shard)));
+        }
+        if !more || last <= after {
+            return Some(listed);
+        }
+        after = last;
+    }
 }
 
 /// A shard that should be there. Where nobody has a header of the pack any more, nobody can have its bytes: the root of
@@ -185,8 +254,7 @@ async fn referenced(gw: &Gateway, pg: PgId) -> Result<Vec<PackRow>, GatewayError
 /// How the drives of a placement group say that they keep each pack. A drive that says nothing has no vote.
 async fn encodings(gw: &Gateway, map: &ClusterMap, pg: &PgRow) -> BTreeMap<PackId, Vec<Encoding>> {
     let mut votes: BTreeMap<PackId, Vec<Encoding>> = BTreeMap::new();
-    for slot in &pg.slots {
-        let Some(drive) = map.drive(slot.drive) else { continue };
+    for drive in pg.slots.iter().flat_map(Slot::holders).filter_map(|drive| map.drive(drive)) {
         let mut after = None;
         loop {
             let asked = StorageRequest::Encodings { drive: drive.id, pg: pg.id, after, max: ENCODINGS_PER_CALL };
@@ -228,5 +296,24 @@ mod tests {
         assert_eq!(root(&[encoding(1, 7), encoding(1, 8), encoding(1, 8)]), Some(8));
         assert_eq!(root(&[encoding(1, 7), encoding(1, 8)]), Some(7));
         assert_eq!(root(&[encoding(0, 9), encoding(0, 9), encoding(1, 8)]), Some(8));
+    }
+
+    #[test]
+    fn a_shard_of_a_slot_that_moves_is_asked_of_the_drive_that_lists_it() {
+        let (incoming, old) = (DriveId::from_bytes([1; 16]), DriveId::from_bytes([2; 16]));
+        let place = |pack: u8| (PackId::from_bytes([pack; 32]), 0, 3);
+        let places = Places(vec![
+            (incoming, Some(BTreeSet::from([place(1), place(2)]))),
+            (old, Some(BTreeSet::from([place(2), place(3)]))),
+        ]);
+        assert_eq!(places.holder(place(1)), Some(incoming), "written since");
+        assert_eq!(places.holder(place(2)), Some(incoming), "copied");
+        assert_eq!(places.holder(place(3)), Some(old), "not copied yet");
+        assert_eq!(places.holder(place(4)), None, "not rebuilt yet");
+        let (pack, generation, shard) = place(1);
+        assert_eq!(places.holder((pack, generation + 1, shard)), None);
+        assert_eq!(places.holder((pack, generation, shard + 1)), None, "a shard of another slot");
+        let places = Places(vec![(incoming, Some(BTreeSet::from([place(1)]))), (old, None)]);
+        assert_eq!((places.holder(place(1)), places.holder(place(3))), (Some(incoming), Some(old)), "asked as ever");
     }
 }

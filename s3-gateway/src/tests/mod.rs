@@ -8,6 +8,7 @@ pub(crate) mod fake_storage;
 mod faults;
 mod flows;
 mod hung;
+mod moving;
 mod properties;
 mod several;
 mod stale;

@@ -1,9 +1,12 @@
 //! What is said in the evidence log of an administrative act: one plain sentence, in the same apply that carries it
 //! out, and only if it changed something. So a command that is repeated after a lost answer is logged once.
 
+use std::collections::BTreeSet;
+
 use stele_evidence::record::{DETAIL_BYTES_MAX, Event};
 use stele_rpc::meta::{BucketChange, Command, LogCommand};
-use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeRow, NodeState};
+use stele_types::ids::DriveId;
+use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeRow, NodeState, SlotMove};
 use stele_types::object::{BucketRow, Cors, CorsMethod, ObjectLock, RetentionMode, RetentionPeriod, Tags, Versioning};
 
 use crate::apply::data::ClusterEvent;
@@ -29,6 +32,8 @@ pub(crate) fn is_act(command: &Command) -> bool {
         | Command::SetAnswerKey { .. }
         | Command::SetNodeState { .. }
         | Command::PlanPlacement { .. }
+        | Command::MoveSlots { .. }
+        | Command::FlipSlot { .. }
         | Command::CreateBucket { .. }
         | Command::ConfigureBucket { .. }
         | Command::DeleteBucket { .. }
@@ -162,6 +167,45 @@ pub(crate) fn placed(before: &ClusterMap, now: &ClusterMap) -> String {
     let scheme = now.pgs.last().map(|pg| pg.scheme.to_string()).unwrap_or_default();
     let (more, was) = (now.pgs.len().saturating_sub(before.pgs.len()), before.pgs.len());
     format!("{more} placement groups were added to {was}, the newest of scheme {scheme}")
+}
+
+fn drive_named(map: &ClusterMap, drive: DriveId) -> String {
+    map.drive(drive).map_or_else(|| format!("drive {drive}"), |row| format!("drive {} of node {}", row.name, row.node))
+}
+
+/// Numbers in order, as `1-3, 7`.
+fn ranges(numbers: impl Iterator<Item = u32>) -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+            _ => ranges.push((number, number)),
+        }
+    }
+    let told = |(first, last): &(u32, u32)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    ranges.iter().map(told).collect::<Vec<_>>().join(", ")
+}
+
+/// How many slots move away from which drives, and of which groups.
+pub(crate) fn slots_move(before: &ClusterMap, now: &ClusterMap) -> String {
+    let (mut count, mut groups, mut from) = (0usize, Vec::new(), BTreeSet::new());
+    for (was, is) in before.pgs.iter().zip(&now.pgs).filter(|(was, is)| was != is) {
+        for (was, _) in was.slots.iter().zip(&is.slots).filter(|(was, is)| was != is) {
+            count += 1;
+            from.insert(was.takes());
+        }
+        groups.push(is.id.0);
+    }
+    let from: Vec<String> = from.into_iter().map(|drive| drive_named(before, drive)).collect();
+    let (from, groups) = (from.join(", "), ranges(groups.into_iter()));
+    format!("slots to be moved: {count}, away from {from}, of placement groups {groups}")
+}
+
+pub(crate) fn slot_moved(map: &ClusterMap, moved: SlotMove, was: DriveId) -> String {
+    let (is, was) = (drive_named(map, moved.to), drive_named(map, was));
+    format!("slot {} of placement group {} is {is}; it was {was}", moved.slot, moved.pg)
 }
 
 fn versioning(versioning: Versioning) -> &'static str {

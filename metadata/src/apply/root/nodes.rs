@@ -47,7 +47,7 @@ fn check(addresses: &[String], texts: &[&str]) -> Outcome<()> {
 }
 
 impl Batch<'_> {
-    fn founded_map(&self) -> Outcome<ClusterMap> {
+    pub(super) fn founded_map(&self) -> Outcome<ClusterMap> {
         match load::<ClusterMap>(self.rows, &MAP)? {
             Some(map) => Ok(map),
             None => refuse(Code::Malformed, "the cluster is not founded: run stele cluster init"),
@@ -55,7 +55,7 @@ impl Batch<'_> {
     }
 
     /// Writes the map if it changed. True if it did.
-    fn save_map(&mut self, before: &ClusterMap, map: &mut ClusterMap) -> Outcome<bool> {
+    pub(super) fn save_map(&mut self, before: &ClusterMap, map: &mut ClusterMap) -> Outcome<bool> {
         if map == before {
             return Ok(false);
         }

@@ -2,15 +2,16 @@
 
 use stele_evidence::record::{CLUSTER, DETAIL_BYTES_MAX, Event, Record};
 use stele_rpc::meta::{BucketChange, LogCommand, LogRead, LogReply, NewNode, SignedNote};
-use stele_types::ids::{ClusterId, DriveId};
+use stele_types::ids::{ClusterId, DriveId, PgEpoch};
 use stele_types::limits::BUCKET_TAGS_MAX;
-use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState};
+use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState, SlotMove};
 use stele_types::object::{
     Cors, CorsMethod, CorsRule, DefaultRetention, ObjectLock, RetentionMode, RetentionPeriod, Tags, Versioning,
 };
 use stele_types::role::Role;
 
 use super::*;
+use crate::placement;
 use crate::rows::RecordRow;
 
 fn log_size(m: &Machine) -> u64 {
@@ -64,6 +65,18 @@ fn cors() -> Cors {
     Cors::new(vec![rule]).unwrap()
 }
 
+/// The first slot of the first of the placement groups of seven drives moves to the drive that is not in the group.
+fn first_slot_moves() -> (SlotMove, Command) {
+    let drives = (1..=7).map(|n| DriveRow { node: NodeId(1), ..drive(n) }).collect();
+    let cluster = Some(ClusterId::from_bytes([1; 16]));
+    let map = ClusterMap { cluster, drives, ..ClusterMap::default() };
+    let row = placement::plan(&map, None).unwrap().remove(0);
+    let to = map.drives.iter().map(|drive| drive.id).find(|id| !row.uses(*id)).unwrap();
+    let (pg, epoch) = (row.id, PgEpoch(row.epoch.0 + 1));
+    let flip = Command::FlipSlot { pg, epoch, slot: 0, to };
+    (SlotMove { pg, epoch: row.epoch, slot: 0, to }, flip)
+}
+
 /// Every act in an order in which each changes something, with its subject and a part of its sentence.
 fn acts() -> Vec<(Command, &'static str, &'static str)> {
     let id = [0xab; 16];
@@ -73,6 +86,7 @@ fn acts() -> Vec<(Command, &'static str, &'static str)> {
     let retention = DefaultRetention { mode: RetentionMode::Compliance, period: RetentionPeriod::Days(30) };
     let six = || (1..=6).map(drive).collect::<Vec<_>>();
     let state = |state, reason: &str| Command::SetDriveState { drive: drive(2).id, state, reason: reason.into() };
+    let (moved, flip) = first_slot_moves();
     let drive_two = "drive/02020202020202020202020202020202";
     vec![
         (
@@ -98,6 +112,8 @@ fn acts() -> Vec<(Command, &'static str, &'static str)> {
             "has drive 07070707070707070707070707070707 called drive-7",
         ),
         (Command::PlanPlacement { scheme: None }, "cluster", "placement groups were added to 0"),
+        (Command::MoveSlots { moves: vec![moved] }, "cluster", "slots to be moved: 1, away from drive"),
+        (flip, "cluster", "slot 0 of placement group 0 is drive"),
         (state(DriveState::Failed, "EIO"), drive_two, "drive drive-2 of node 1 is failed (EIO); it was ok"),
         (state(DriveState::Ok, ""), drive_two, "is ok; it was failed (EIO)"),
         (Command::SetNodeState { node: NodeId(1), state: NodeState::Draining }, "node/1", "is draining; it was active"),
