@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `stele dev` | a whole store in one process |
 //! | `stele cluster` | founding a cluster, letting nodes in, its state |
+//! | `stele plan` | what a change of the storage nodes would move |
 //! | `stele metadata`, `stele storage-node`, `stele s3-gateway`, `stele anchor` | one process of a cluster |
 //! | `stele evidence` | bundles for auditors |
 //! | `stele audit` | possession audits: whether the nodes still hold what they should |
@@ -40,6 +41,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use cluster::command::{AnchorArgs, ClusterCommand, GatewayArgs, Process, RoleArgs, StorageArgs};
+use cluster::plan::PlanCommand;
 use config::Flags;
 
 /// Buffers are made on one thread and freed on another all the time, where the C library's allocator
@@ -69,6 +71,11 @@ enum Command {
     Cluster {
         #[command(subcommand)]
         command: ClusterCommand,
+    },
+    /// Say what a change of the storage nodes would move, and what may be lost then. Changes nothing. Exit code 1: refused.
+    Plan {
+        #[command(subcommand)]
+        command: PlanCommand,
     },
     /// Run a metadata node of a cluster: one voter.
     Metadata(RoleArgs),
@@ -150,6 +157,7 @@ fn main() -> anyhow::Result<ExitCode> {
             runtime.block_on(dev::run(config, json))
         }
         Command::Cluster { command } => runtime.block_on(command.run()),
+        Command::Plan { command } => runtime.block_on(command.run()),
         Command::Metadata(args) => run_process(&runtime, Process::Metadata(args)),
         Command::StorageNode(args) => run_process(&runtime, Process::Storage(args)),
         Command::S3Gateway(args) => run_process(&runtime, Process::Gateway(args)),

@@ -94,6 +94,9 @@ pub(crate) fn render(status: &Status) -> String {
     if placement.moving_slots > 0 {
         line(format!("          {} slots move to other drives", placement.moving_slots));
     }
+    if placement.rebalancing_paused {
+        line("          rebalancing is held back (stele cluster rebalance resume)".to_owned());
+    }
     line(format!("log       {} entries, root {}", status.log.size, status.log.root));
     let anchored = status.log.anchored.iter().map(|(chain, size)| format!(", {size} on {chain}")).collect::<String>();
     line(format!("          {} in the checkpoint, {} signed{anchored}", status.log.checkpoint, status.log.signed));
@@ -141,7 +144,8 @@ pub(crate) fn render(status: &Status) -> String {
     out.trim_end().to_owned()
 }
 
-fn human(bytes: u64) -> String {
+/// Bytes, for people.
+pub(crate) fn human(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;
     let mut unit = 0;

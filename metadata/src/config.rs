@@ -7,6 +7,8 @@ use stele_types::ids::{ClusterId, NodeId};
 use crate::apply::ApplyOptions;
 use crate::executor::Executor;
 
+/// By default, so long no drive must have come or gone before groups are rebalanced.
+pub const SETTLE: Duration = Duration::from_secs(60);
 /// By default, a drive that is suspect for so long is replaced.
 pub const REPLACE_AFTER: Duration = Duration::from_secs(15 * 60);
 
@@ -63,6 +65,8 @@ pub struct MetadataConfig {
     pub founding: Founding,
     /// A drive that is suspect for so long is replaced in its placement groups.
     pub replace_after: Duration,
+    /// Groups are rebalanced once the drives there are have been the same for so long.
+    pub settle: Duration,
     /// Raft's times.
     pub timing: RaftTiming,
     /// Sabotage: followers answer reads from the rows they have.
@@ -89,6 +93,7 @@ impl MetadataConfig {
             cluster: None,
             founding: Founding::Found,
             replace_after: REPLACE_AFTER,
+            settle: SETTLE,
             timing: RaftTiming::default(),
             #[cfg(feature = "sabotage")]
             follower_read_without_read_index: false,

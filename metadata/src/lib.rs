@@ -39,7 +39,7 @@ pub mod snapshot;
 #[cfg(test)]
 mod testing;
 
-pub use config::{Founding, MetadataConfig, REPLACE_AFTER, RaftTiming};
+pub use config::{Founding, MetadataConfig, REPLACE_AFTER, RaftTiming, SETTLE};
 pub use executor::Executor;
 pub use media::Storage;
 pub use node::MetadataNode;

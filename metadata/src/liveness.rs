@@ -1,7 +1,7 @@
 //! When the leader last heard of each node, and since when it knows drives as suspect. In memory only: a new leader
 //! begins with an empty table and counts from its election on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stele_rpc::meta::Liveness;
@@ -20,6 +20,8 @@ struct Table {
     heard: BTreeMap<NodeId, u64>,
     /// When this leader first saw each drive that is suspect, microseconds.
     suspects: BTreeMap<DriveId, u64>,
+    /// Drives that may be given slots, and since when it is these, microseconds.
+    usable: (BTreeSet<DriveId>, u64),
 }
 
 /// Who was heard of, in the term of this leader.
@@ -77,6 +79,15 @@ impl Heard {
         table.suspects = drives.map(known).collect();
         let ago = |since: u64| now.saturating_sub(since.max(table.since)) / 1000;
         table.suspects.iter().map(|(drive, since)| (*drive, ago(*since))).collect()
+    }
+
+    /// For how many milliseconds `usable` have been the drives that may be given slots.
+    pub(crate) fn settled_for(&self, term: u64, now: u64, usable: BTreeSet<DriveId>) -> u64 {
+        let mut table = self.table(term, now);
+        if table.usable.0 != usable {
+            table.usable = (usable, now);
+        }
+        now.saturating_sub(table.usable.1.max(table.since)) / 1000
     }
 }
 

@@ -27,6 +27,7 @@ use crate::liveness::Heard;
 use crate::media::{Counted, Storage};
 use crate::metrics::MetadataMetrics;
 use crate::overseer::{self, Action};
+use crate::placement;
 use crate::raft::{Group, GroupParts, LogStore, LogTuning, PeerClocks, Peers, StateMachine, random_u64};
 use crate::reads;
 use crate::rows;
@@ -54,10 +55,17 @@ pub struct MetadataNode {
     log_syncs: Arc<AtomicU64>,
     ready_timeout: Duration,
     replace_after: Duration,
+    settle: Duration,
+    /// Epoch of the newest map in which nothing was to be rebalanced.
+    balanced: AtomicU64,
     /// Sabotage: reads are answered from whatever rows are here.
     stale_reads: bool,
     id: NodeId,
     heard: Heard,
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl std::fmt::Debug for MetadataNode {
@@ -129,6 +137,8 @@ impl MetadataNode {
             log_syncs,
             ready_timeout,
             replace_after: config.replace_after,
+            settle: config.settle,
+            balanced: AtomicU64::new(0),
             stale_reads,
             id: config.node,
             heard: Heard::default(),
@@ -299,10 +309,31 @@ impl MetadataNode {
         let limit = overseer::SILENCE.as_millis();
         let silent = |node| node != self.id && u128::from(self.heard.silence(term, now, node)) > limit;
         let suspects = map.drives.iter().filter(|drive| drive.state == DriveState::Suspect).map(|drive| drive.id);
-        let after = u64::try_from(self.replace_after.as_millis()).unwrap_or(u64::MAX);
-        let overdue = self.heard.suspect_for(term, now, suspects).into_iter().filter(|(_, millis)| *millis >= after);
-        let overdue = overdue.map(|(drive, _)| drive).collect();
-        overseer::decide(&map, self.id, &self.group.voters(), silent, &overdue)
+        let overdue = self.heard.suspect_for(term, now, suspects).into_iter();
+        let overdue = overdue.filter(|(_, since)| *since >= millis(self.replace_after));
+        let today = self.clock.unix_millis();
+        let tended =
+            |drive| map.drive(drive).and_then(|row| map.node(row.node)).is_some_and(|n| n.maintenance_until > today);
+        let overdue = overdue.map(|(drive, _)| drive).filter(|drive| !tended(*drive)).collect();
+        let mut actions = overseer::decide(&map, self.id, &self.group.voters(), silent, &overdue);
+        let settled = self.heard.settled_for(term, now, placement::usable(&map)) >= millis(self.settle);
+        let busy = actions.iter().any(|action| matches!(action, Action::Suspect(..) | Action::Move(_)));
+        if settled && !busy && overseer::all_heard(&map, silent) {
+            actions.extend(self.balance(&map));
+        }
+        actions
+    }
+
+    /// Rebalancing. A map with nothing to do is looked at once: it takes long.
+    fn balance(&self, map: &ClusterMap) -> Option<Action> {
+        if self.balanced.load(Ordering::Relaxed) == map.epoch.0 {
+            return None;
+        }
+        let action = overseer::balance(map);
+        if action.is_none() {
+            self.balanced.store(map.epoch.0, Ordering::Relaxed);
+        }
+        action
     }
 
     /// Whether this node leads, and a step of erasing evidence would get anywhere.

@@ -1,5 +1,6 @@
 //! What the leader does without being asked: drives of a silent node are counted out until it is back, drives that are
-//! lost are replaced in their placement groups, metadata nodes that joined become voters, removed ones lose their vote,
+//! lost are replaced in their placement groups, slots of storage nodes that are to leave and, once arrivals have settled,
+//! slots for drives that came are moved, metadata nodes that joined become voters, removed ones lose their vote,
 //! and evidence that was kept long enough is erased step by step. [`decide`] is pure; [`run`] carries it out, on every metadata node, and does nothing where it does not lead.
 
 use std::collections::BTreeSet;
@@ -31,8 +32,10 @@ const VOTERS_MAX: usize = 5;
 pub(crate) enum Action {
     /// Count a drive of a silent node out.
     Suspect(DriveId, String),
-    /// Give slots of lost drives another drive.
+    /// Give slots another drive.
     Move(Vec<SlotMove>),
+    /// A storage node that was to leave holds nothing any more.
+    Drained(NodeId),
     /// Make a metadata node a voter.
     AddVoter(NodeId),
     /// Take a removed metadata node's vote.
@@ -59,6 +62,7 @@ pub(crate) fn decide(
     overdue: &BTreeSet<DriveId>,
 ) -> Vec<Action> {
     let mut actions = if cut_off(map, &silent) { Vec::new() } else { about_drives(map, &silent, overdue) };
+    actions.extend(drained(map).map(Action::Drained));
     let metadata = || map.nodes.iter().filter(|node| node.role == Role::Metadata);
     let mut count = voters.len();
     for node in metadata().filter(|node| node.state == NodeState::Removed && voters.contains(&node.id)) {
@@ -78,8 +82,10 @@ pub(crate) fn decide(
     actions
 }
 
+/// Storage nodes that serve, also those that are to leave.
 fn storage(map: &ClusterMap) -> impl Iterator<Item = &NodeRow> {
-    map.nodes.iter().filter(|node| node.role == Role::StorageNode && node.state == NodeState::Active)
+    let serves = |node: &&NodeRow| matches!(node.state, NodeState::Active | NodeState::Draining | NodeState::Drained);
+    map.nodes.iter().filter(|node| node.role == Role::StorageNode).filter(serves)
 }
 
 /// When most storage nodes are silent it is more likely that the leader is cut off than that all of them died.
@@ -96,9 +102,35 @@ fn about_drives(map: &ClusterMap, silent: impl Fn(NodeId) -> bool, overdue: &BTr
     }
     let lost = map.drives.iter().filter(|drive| is_lost(drive, overdue)).map(|drive| drive.id).collect();
     let mut moves = placement::replacements(map, &lost);
-    // The others follow at the next looks.
+    if moves.is_empty() {
+        moves = placement::departures(map);
+    }
+    move_some(moves).into_iter().collect()
+}
+
+/// As many as a command takes. The others follow at the next looks.
+fn move_some(mut moves: Vec<SlotMove>) -> Option<Action> {
     moves.truncate(SLOT_MOVES_MAX);
-    if moves.is_empty() { Vec::new() } else { vec![Action::Move(moves)] }
+    (!moves.is_empty()).then_some(Action::Move(moves))
+}
+
+/// Whether every storage node is heard of: otherwise slots are left where they are rather than rebalanced.
+pub(crate) fn all_heard(map: &ClusterMap, silent: impl Fn(NodeId) -> bool) -> bool {
+    !storage(map).any(|node| silent(node.id))
+}
+
+/// Slots for drives that came.
+pub(crate) fn balance(map: &ClusterMap) -> Option<Action> {
+    if map.rebalancing_paused { None } else { move_some(placement::rebalance(map)) }
+}
+
+/// Nodes that are to leave and whose drives hold no slot.
+fn drained(map: &ClusterMap) -> impl Iterator<Item = NodeId> {
+    let node_of = |drive| map.drive(drive).map(|row| row.node);
+    let holders = map.pgs.iter().flat_map(|pg| &pg.slots).flat_map(|slot| slot.holders());
+    let used: BTreeSet<NodeId> = holders.filter_map(node_of).collect();
+    let draining = map.nodes.iter().filter(|node| node.state == NodeState::Draining);
+    draining.filter(move |node| !used.contains(&node.id)).map(|node| node.id)
 }
 
 /// Whether a drive's slots must be filled elsewhere.
@@ -158,6 +190,7 @@ async fn carry_out(node: &MetadataNode, action: Action, rng: &dyn Rng) -> Result
             send(node, Command::SetDriveState { drive, state: DriveState::Suspect, reason }, rng).await
         }
         Action::Move(moves) => send(node, Command::MoveSlots { moves }, rng).await,
+        Action::Drained(id) => send(node, Command::SetNodeState { node: id, state: NodeState::Drained }, rng).await,
         Action::Erase => {
             send(node, Command::Log(LogCommand::Erase { max_entries: ERASED_ENTRIES_MAX, copies: Vec::new() }), rng)
                 .await
@@ -187,7 +220,17 @@ mod tests {
 
     fn node(id: u64, role: Role, state: NodeState) -> NodeRow {
         let (name, addresses) = (format!("n{id}"), vec![format!("n{id}:9100")]);
-        NodeRow { id: NodeId(id), role, name, addresses, zone: String::new(), rack: String::new(), state, key: [0; 32] }
+        NodeRow {
+            id: NodeId(id),
+            role,
+            name,
+            addresses,
+            zone: String::new(),
+            rack: String::new(),
+            state,
+            key: [0; 32],
+            maintenance_until: 0,
+        }
     }
 
     fn drive(n: u8, node: u64, state: DriveState) -> DriveRow {

@@ -2,21 +2,30 @@
 //! that depends on nothing else, so that a drive that comes or goes moves only its own share; failure domains
 //! decide first, scores break the tie.
 
+mod depart;
+mod outlook;
+mod rebalance;
 mod replace;
 mod score;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use stele_types::ids::{ClusterId, DriveId, MapEpoch, NodeId, PgEpoch, PgId};
-use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState, PgRow, Slot};
+use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState, PgRow, Slot, SlotMove};
 use stele_types::scheme::Scheme;
 
 use score::score;
 
+pub use depart::{departure, departures};
+pub use outlook::{Outlook, Tolerance};
+pub use rebalance::{balanced, rebalance};
 pub use replace::replacements;
 
 /// Slots per drive that the number of PGs aims at.
 const SLOTS_PER_DRIVE: usize = 100;
+/// Slots that move to a drive at once, unless they replace a lost one: a move that has ended is worth more than many that
+/// have begun, and it is what a pause waits for.
+const FLIGHTS_MAX: usize = 16;
 /// Most PGs of a cluster: the map is one row, and one raft entry when it is founded.
 const PGS_MAX: usize = 4096;
 
@@ -72,6 +81,11 @@ pub fn plan(map: &ClusterMap, scheme: Option<Scheme>) -> Result<Vec<PgRow>, TooF
     Ok((0..count).map(|n| row(PgId(first.saturating_add(n)))).collect())
 }
 
+/// Drives that may be given slots.
+pub(crate) fn usable(map: &ClusterMap) -> BTreeSet<DriveId> {
+    map.drives.iter().filter(|drive| is_usable(map, drive)).map(|drive| drive.id).collect()
+}
+
 /// Whether a drive may be given slots: it serves, on a node that is in use.
 pub(crate) fn is_usable(map: &ClusterMap, drive: &DriveRow) -> bool {
     let in_use = |id| map.node(id).is_none_or(|node| matches!(node.state, NodeState::Active | NodeState::Joining));
@@ -81,6 +95,43 @@ pub(crate) fn is_usable(map: &ClusterMap, drive: &DriveRow) -> bool {
 /// Zone and rack of a drive.
 fn domains<'a>(map: &'a ClusterMap, drive: &DriveRow) -> (&'a str, &'a str) {
     map.node(drive.node).map_or(("", ""), |node| (node.zone.as_str(), node.rack.as_str()))
+}
+
+/// Slots on their way to each drive.
+#[derive(Default)]
+struct Flights(BTreeMap<DriveId, usize>);
+
+impl Flights {
+    fn of(map: &ClusterMap) -> Self {
+        let mut flights = Self::default();
+        for to in map.pgs.iter().flat_map(|pg| &pg.slots).filter_map(|slot| slot.incoming) {
+            flights.add(to);
+        }
+        flights
+    }
+
+    fn add(&mut self, to: DriveId) {
+        *self.0.entry(to).or_default() += 1;
+    }
+
+    fn has_room(&self, to: DriveId) -> bool {
+        self.0.get(&to).is_none_or(|flights| *flights < FLIGHTS_MAX)
+    }
+}
+
+/// The map once every slot that moves has moved.
+fn arrive(map: &mut ClusterMap) {
+    for slot in map.pgs.iter_mut().flat_map(|pg| &mut pg.slots) {
+        *slot = Slot { drive: slot.takes(), incoming: None };
+    }
+}
+
+/// The slot on the drive that it moves to.
+fn put(map: &mut ClusterMap, moved: SlotMove) {
+    let Ok(at) = map.pgs.binary_search_by_key(&moved.pg, |pg| pg.id) else { return };
+    if let Some(slot) = map.pgs.get_mut(at).and_then(|pg| pg.slots.get_mut(usize::from(moved.slot))) {
+        *slot = Slot { drive: moved.to, incoming: None };
+    }
 }
 
 /// Slots of one PG in each domain.
@@ -138,5 +189,7 @@ fn slots(cluster: ClusterId, pg: PgId, usable: &[Candidate<'_>], needed: usize) 
     chosen
 }
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

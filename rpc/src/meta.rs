@@ -1,6 +1,7 @@
 //! Requests to the metadata service: linearizable reads, and commands that go through raft.
 
 mod changes;
+mod lease;
 mod listing;
 mod log;
 mod log_archive;
@@ -10,6 +11,7 @@ mod status;
 mod writes;
 
 pub use changes::{ChangeVersion, Changed, NewRetention, VersionChange};
+pub use lease::Lease;
 pub use listing::{ListPage, ListQuery, ListedKey};
 pub use log::{
     ANCHOR_PROOF_BYTES_MAX, ANSWER_KEY_BYTES_MAX, AuditStep, AuditStepKind, CHAIN_NAME_BYTES_MAX,
@@ -431,23 +433,23 @@ pub enum Command {
         /// The drive that takes over.
         to: DriveId,
     },
+    /// For so long the drives of a node are not replaced because it is silent: somebody works on it.
+    SetMaintenance {
+        /// The node.
+        node: NodeId,
+        /// Counted from the commit, milliseconds; 0: from now on its silence counts again.
+        ttl_ms: u64,
+    },
+    /// Hold rebalancing back, or let it go on. Moves that have begun end all the same, and so do those of lost or
+    /// leaving drives.
+    PauseRebalancing {
+        /// Held back.
+        paused: bool,
+    },
 }
 
 /// Most moves of one [`Command::MoveSlots`].
 pub const SLOT_MOVES_MAX: usize = 1000;
-
-/// A lease as granted or renewed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Lease {
-    /// Its id.
-    pub id: LeaseId,
-    /// Current root epoch: start epoch of writes that begin now.
-    pub epoch: Epoch,
-    /// Highest fenced epoch.
-    pub fence: Epoch,
-    /// Map epoch, so that a renewal tells of a newer map.
-    pub map_epoch: MapEpoch,
-}
 
 /// What the metadata service answers.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

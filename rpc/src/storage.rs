@@ -90,6 +90,9 @@ pub enum StorageRequest {
     },
     /// State of every drive of this node.
     Drives,
+    /// Done: from now on this node refuses stores that name an older row of the PG. `StalePg`: it does not know that
+    /// row yet, and fetches its map.
+    AcknowledgePg(PgRef),
     /// How the packs of a PG on a drive are kept, as the headers of their records say; ordered by pack id. One read of
     /// the drive for each pack.
     Encodings {

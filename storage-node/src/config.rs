@@ -16,6 +16,9 @@ pub struct Sabotage {
     /// Take stores of callers that know an older row of the PG.
     #[cfg(feature = "sabotage")]
     pub accepts_stale_pg_epoch: bool,
+    /// Repair: hand a slot over while writes are open that may have stored on the drive that goes.
+    #[cfg(feature = "sabotage")]
+    pub flip_without_a_fence: bool,
 }
 
 impl Sabotage {
@@ -31,6 +34,14 @@ impl Sabotage {
     pub const fn deletes_without_asking(self) -> bool {
         #[cfg(feature = "sabotage")]
         return self.delete_without_asking;
+        #[cfg(not(feature = "sabotage"))]
+        return false;
+    }
+
+    /// Hand slots over without a fence. Always false without the feature.
+    pub const fn flips_without_a_fence(self) -> bool {
+        #[cfg(feature = "sabotage")]
+        return self.flip_without_a_fence;
         #[cfg(not(feature = "sabotage"))]
         return false;
     }

@@ -42,6 +42,8 @@ pub struct Metrics {
     pub rebuilt: Counter,
     /// Bytes read and written for it.
     pub repair_bytes: Counter,
+    /// Slots handed over to their incoming drive.
+    pub moved_slots: Counter,
     /// Referenced packs of which too few shards were found in the newest run.
     pub unreadable: Gauge,
 }
@@ -66,6 +68,7 @@ impl Default for Metrics {
             swept: Counter::default(),
             rebuilt: Counter::default(),
             repair_bytes: Counter::default(),
+            moved_slots: Counter::default(),
             unreadable: Gauge::default(),
         }
     }
@@ -90,6 +93,7 @@ impl Metrics {
         count("sweep_packs", "Packs condemned, pardoned or deleted on drives", &self.swept);
         count("repair_shards", "Shards made anew from others", &self.rebuilt);
         count("repair_moved_bytes", "Bytes read and written to make shards anew", &self.repair_bytes);
+        count("repair_moved_slots", "Slots handed over to their incoming drive", &self.moved_slots);
         let help = "Referenced packs of which this node's last look at its placement groups found too few shards";
         registry.register("repair_unreadable_packs", help, self.unreadable.clone());
         registry.register("p6_drive_batch_operations", "Operations per group commit", self.batch.clone());

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 use async_trait::async_trait;
 use bytes::Bytes;
 use stele_rpc::error::{Code, RpcError};
-use stele_rpc::storage::{DriveStatus, StorageReply, StorageRequest};
+use stele_rpc::storage::{DriveStatus, PgRef, StorageReply, StorageRequest};
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
 use stele_types::ids::{DriveId, MapEpoch, NodeId};
 use stele_types::map::{ClusterMap, DriveState};
@@ -212,6 +212,13 @@ impl StorageNode {
         self.answers.get().ok_or_else(none)
     }
 
+    /// A caller that names a newer row than this node has is a reason to fetch the map.
+    fn note_newer(&self, map: &ClusterMap, pg: PgRef) {
+        if map.pg(pg.pg).is_none_or(|row| row.epoch < pg.epoch) {
+            self.behind.send_modify(|times| *times += 1);
+        }
+    }
+
     async fn answer(&self, request: StorageRequest, body: Bytes) -> Result<(StorageReply, Bytes), RpcError> {
         let plain = |reply| Ok((reply, Bytes::new()));
         match request {
@@ -220,10 +227,7 @@ impl StorageNode {
                 let target = self.find(drive)?;
                 let accept_stale = self.config.drive.sabotage.accepts_stale_pg_epoch();
                 let placed = checks::placement(&map, pg, drive, (&encoding, shard), accept_stale);
-                let behind = map.pg(pg.pg).is_none_or(|row| row.epoch < pg.epoch);
-                if behind {
-                    self.behind.send_modify(|times| *times += 1);
-                }
+                self.note_newer(&map, pg);
                 placed?;
                 let header = checks::header(pg, pack, (preimage, encoding), (shard, &body))?;
                 if self.config.verify_shard_roots {
@@ -256,6 +260,12 @@ impl StorageNode {
                 plain(StorageReply::Packs(self.find(drive)?.delete(packs).await?))
             }
             StorageRequest::Drives => plain(StorageReply::Drives(self.drives())),
+            StorageRequest::AcknowledgePg(pg) => {
+                let map = Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner));
+                self.note_newer(&map, pg);
+                checks::knows(&map, pg)?;
+                plain(StorageReply::Done)
+            }
             StorageRequest::Encodings { drive, pg, after, max } => {
                 let (rows, next) = self.find(drive)?.encodings(pg, after, max as usize).await?;
                 plain(StorageReply::Encodings { rows, next })

@@ -8,12 +8,16 @@
 //! | R4 rebuild | k' shards, each checked against its root, give the missing one, checked against its own |
 //! | R5 store | at the PG's epoch, so that a drive that lost its slot meanwhile refuses |
 //!
-//! A pack whose sources are too few is reported; nothing is ever deleted here.
+//! A pack whose sources are too few is reported; nothing is ever deleted here. Slots whose incoming drive holds
+//! everything are handed over to it: [`finish`].
 
+mod finish;
+mod look;
 mod plan;
 mod rebuild;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,15 +25,18 @@ use stele_rpc::client::{MetaClient, StorageClient, unexpected};
 use stele_rpc::error::RpcError;
 use stele_rpc::meta::{MetaReply, MetaRequest};
 use stele_rpc::storage::{StorageReply, StorageRequest};
-use stele_types::ids::{DriveId, Epoch, MapEpoch, NodeId, PackId, PgId};
+use stele_types::ids::{DriveId, MapEpoch, NodeId, PackId, PgId};
 use stele_types::map::{ClusterMap, PgRow};
-use stele_types::pack::PackRow;
+use stele_types::seam::Rng;
 use tokio::time::Instant;
 
+use self::finish::Ready;
+use self::plan::{Plan, primary};
+use crate::config::Sabotage;
 use crate::metrics::Metrics;
 
-use self::plan::{Held, Inventories, Plan, decide, primary};
-
+/// A node that takes longer to say how its drives are counts as silent.
+const AWAKE_WITHIN: Duration = Duration::from_secs(5);
 /// Between two looks at whether the cluster map changed.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -42,11 +49,13 @@ pub struct RepairConfig {
     pub timeout: Duration,
     /// Bytes per second that are read and written for it, by this node; 0: as fast as it goes.
     pub rate: u64,
+    /// Broken on purpose.
+    pub sabotage: Sabotage,
 }
 
 impl Default for RepairConfig {
     fn default() -> Self {
-        Self { page: 1000, timeout: Duration::from_secs(30), rate: 64 << 20 }
+        Self { page: 1000, timeout: Duration::from_secs(30), rate: 64 << 20, sabotage: Sabotage::default() }
     }
 }
 
@@ -71,14 +80,31 @@ pub struct RepairReport {
     pub read_bytes: u64,
     /// Bytes written.
     pub written_bytes: u64,
+    /// Slots that moved: the incoming drive has them alone now.
+    pub moved: u64,
+    /// Slots whose incoming drive holds everything, as far as is known, and that were not handed over yet; why not.
+    pub unfinished: Vec<(PgId, u8, String)>,
 }
 
-/// The cluster as one run sees it.
+/// The cluster as one look sees it.
 #[derive(Debug)]
 struct Cluster {
     map: Box<ClusterMap>,
+    /// Nodes that answered. The others are not asked for anything: each question would take its whole time.
+    awake: BTreeSet<NodeId>,
     /// Drives that serve and take writes.
     serving: BTreeSet<DriveId>,
+}
+
+impl Cluster {
+    fn is_awake(&self, drive: DriveId) -> bool {
+        self.map.drive(drive).is_some_and(|row| self.awake.contains(&row.node))
+    }
+
+    /// The node whose drive is the first of the PG that serves looks after it.
+    fn is_of(&self, pg: &PgRow, node: NodeId) -> bool {
+        primary(pg, &self.serving).and_then(|drive| self.map.drive(drive)).is_some_and(|drive| drive.node == node)
+    }
 }
 
 /// Repairs the PGs of which a node is the primary. One at a time.
@@ -87,52 +113,71 @@ pub struct RepairWorker {
     node: NodeId,
     meta: MetaClient,
     storage: StorageClient,
+    rng: Arc<dyn Rng>,
     config: RepairConfig,
     metrics: Metrics,
+    /// Slots to be handed over.
+    ready: BTreeMap<(PgId, u8), Ready>,
 }
 
 impl RepairWorker {
-    /// A worker of one storage node.
-    pub fn new(node: NodeId, clients: (MetaClient, StorageClient), config: RepairConfig, metrics: Metrics) -> Self {
+    /// A worker of one storage node. `rng`: salts of what the evidence log says of moved slots.
+    pub fn new(
+        node: NodeId,
+        clients: (MetaClient, StorageClient),
+        rng: Arc<dyn Rng>,
+        config: RepairConfig,
+        metrics: Metrics,
+    ) -> Self {
         let (meta, storage) = clients;
-        Self { node, meta, storage, config, metrics }
+        Self { node, meta, storage, rng, config, metrics, ready: BTreeMap::new() }
     }
 
-    /// Runs for ever: every `interval`, and soon after the cluster map changed. Reports go to `tell`.
-    pub async fn run(self, interval: Duration, tell: impl Fn(Result<RepairReport, RpcError>) + Send) {
-        let (mut known, mut last) = (None, Instant::now());
+    /// Runs for ever: every `interval` it looks at all PGs of this node, and at those that a change of the cluster map
+    /// concerns soon after it. Reports go to `tell`.
+    pub async fn run(mut self, interval: Duration, tell: impl Fn(Result<RepairReport, RpcError>) + Send) {
+        let mut known: Option<Box<ClusterMap>> = None;
+        let mut last = Instant::now();
         loop {
             tokio::time::sleep(LOOK_EVERY.min(interval)).await;
-            let newer = self.epoch_beyond(known.unwrap_or_default()).await;
-            // A node that was just started has other things to do than to look at what it found.
-            let changed = newer.is_some() && known.is_some();
+            let newer = self.newer_map(known.as_ref().map_or(MapEpoch(0), |map| map.epoch)).await;
+            let changed = match (&known, &newer) {
+                (Some(old), Some(new)) => plan::changed(old, new),
+                // A node that was just started has other things to do than to look at what it found.
+                _ => BTreeSet::new(),
+            };
             known = newer.or(known);
-            if !changed && last.elapsed() < interval {
-                continue;
+            if last.elapsed() >= interval {
+                tell(self.run_once().await);
+                last = Instant::now();
+            } else if !changed.is_empty() || !self.ready.is_empty() {
+                tell(self.run_for(|pg| changed.contains(&pg.id)).await);
             }
-            tell(self.run_once().await);
-            last = Instant::now();
         }
     }
 
-    async fn epoch_beyond(&self, known: MapEpoch) -> Option<MapEpoch> {
+    async fn newer_map(&self, known: MapEpoch) -> Option<Box<ClusterMap>> {
         match self.meta.call(MetaRequest::ClusterMap { known }, self.config.timeout).await {
-            Ok(MetaReply::ClusterMap(map)) => map.map(|map| map.epoch),
+            Ok(MetaReply::ClusterMap(map)) => map,
             _ => None,
         }
     }
 
-    /// Looks at every PG of this node once.
+    /// Looks at every PG of this node once, and hands over slots that have moved.
     ///
     /// # Errors
     /// There is no map. Trouble with one PG or pack is in the report.
-    pub async fn run_once(&self) -> Result<RepairReport, RpcError> {
-        let map = self.map().await?;
-        let cluster = Cluster { serving: self.serving_drives(&map).await, map };
+    pub async fn run_once(&mut self) -> Result<RepairReport, RpcError> {
+        let report = self.run_for(|_| true).await?;
+        self.metrics.unreadable.set(i64::try_from(report.unreadable.len()).unwrap_or(i64::MAX));
+        Ok(report)
+    }
+
+    async fn run_for(&mut self, wanted: impl Fn(&PgRow) -> bool) -> Result<RepairReport, RpcError> {
+        let cluster = self.cluster().await?;
         let mut report = RepairReport::default();
-        for pg in &cluster.map.pgs {
-            let mine = primary(pg, &cluster.serving).and_then(|drive| cluster.map.drive(drive));
-            if mine.is_none_or(|drive| drive.node != self.node) {
+        for pg in cluster.map.pgs.iter().filter(|pg| wanted(pg)) {
+            if !cluster.is_of(pg, self.node) {
                 continue;
             }
             match self.repair_pg(&cluster, pg, &mut report).await {
@@ -140,7 +185,7 @@ impl RepairWorker {
                 Err(error) => report.skipped.push((pg.id, error.to_string())),
             }
         }
-        self.metrics.unreadable.set(i64::try_from(report.unreadable.len()).unwrap_or(i64::MAX));
+        self.finish_moves(&cluster, &mut report).await;
         Ok(report)
     }
 
@@ -151,25 +196,28 @@ impl RepairWorker {
         }
     }
 
-    async fn serving_drives(&self, map: &ClusterMap) -> BTreeSet<DriveId> {
+    async fn cluster(&self) -> Result<Cluster, RpcError> {
+        let map = self.map().await?;
         let nodes: BTreeSet<NodeId> = map.drives.iter().map(|row| row.node).collect();
-        let ask = |node| self.storage.call(node, StorageRequest::Drives, Bytes::new(), self.config.timeout);
-        let answers = futures::future::join_all(nodes.into_iter().map(ask)).await;
-        let drives = answers.into_iter().flatten().filter_map(|(reply, _)| match reply {
-            StorageReply::Drives(drives) => Some(drives),
-            _ => None,
-        });
-        drives.flatten().filter(|drive| drive.healthy).map(|drive| drive.id).collect()
+        let patience = self.config.timeout.min(AWAKE_WITHIN);
+        let ask =
+            |node| async move { (node, self.storage.call(node, StorageRequest::Drives, Bytes::new(), patience).await) };
+        let mut cluster = Cluster { map, awake: BTreeSet::new(), serving: BTreeSet::new() };
+        for (node, answer) in futures::future::join_all(nodes.into_iter().map(ask)).await {
+            if let Ok((StorageReply::Drives(drives), _)) = answer {
+                cluster.awake.insert(node);
+                cluster.serving.extend(drives.iter().filter(|drive| drive.healthy).map(|drive| drive.id));
+            }
+        }
+        Ok(cluster)
     }
 
-    async fn repair_pg(&self, cluster: &Cluster, pg: &PgRow, report: &mut RepairReport) -> Result<(), RpcError> {
-        // The packs first: one that is referred to has all its shards, so what is not listed then is missing.
-        let rows = self.referenced(pg.id).await?;
-        let held = self.inventories(cluster, pg).await;
-        let Plan { jobs, unreadable, waiting } = decide(pg, &rows, &held, &cluster.serving);
-        report.examined += rows.len() as u64;
+    async fn repair_pg(&mut self, cluster: &Cluster, pg: &PgRow, report: &mut RepairReport) -> Result<(), RpcError> {
+        let (Plan { jobs, unreadable, waiting, filled }, examined) = self.look(cluster, pg).await?;
+        report.examined += examined;
         report.waiting += waiting;
         report.unreadable.extend(unreadable);
+        let mut left: BTreeSet<DriveId> = BTreeSet::new();
         for job in jobs {
             for missing in &job.missing {
                 let begun = Instant::now();
@@ -182,9 +230,15 @@ impl RepairWorker {
                         self.metrics.repair_bytes.inc_by(moved.read + moved.written);
                         self.throttle(begun, moved.read + moved.written).await;
                     }
-                    Err(error) => report.failed.push((job.row.pack, missing.0, error.to_string())),
+                    Err(error) => {
+                        left.insert(missing.1);
+                        report.failed.push((job.row.pack, missing.0, error.to_string()));
+                    }
                 }
             }
+        }
+        for (slot, to) in filled.into_iter().filter(|(_, to)| !left.contains(to)) {
+            self.ready.entry((pg.id, slot)).or_insert(Ready { to, barrier: None });
         }
         Ok(())
     }
@@ -193,58 +247,6 @@ impl RepairWorker {
     async fn throttle(&self, begun: Instant, bytes: u64) {
         if let Some(micros) = bytes.saturating_mul(1_000_000).checked_div(self.config.rate) {
             tokio::time::sleep_until(begun + Duration::from_micros(micros)).await;
-        }
-    }
-
-    /// R1. A drive that does not answer is left out.
-    async fn inventories(&self, cluster: &Cluster, pg: &PgRow) -> Inventories {
-        let mut held = Inventories::new();
-        for drive in pg.slots.iter().flat_map(|slot| std::iter::once(slot.drive).chain(slot.incoming)) {
-            match self.inventory(cluster, drive, pg.id).await {
-                Ok(packs) => drop(held.insert(drive, packs)),
-                Err(error) => tracing::debug!(%drive, pg = %pg.id, %error, "what a drive holds is not known"),
-            }
-        }
-        held
-    }
-
-    async fn inventory(&self, cluster: &Cluster, drive: DriveId, pg: PgId) -> Result<BTreeMap<PackId, Held>, RpcError> {
-        let (mut all, mut after) = (BTreeMap::new(), None);
-        loop {
-            let request = StorageRequest::Inventory { drive, pg, after, max: self.config.page };
-            let (reply, _) = self.send(cluster, drive, request, Bytes::new()).await?;
-            let StorageReply::Inventory { rows, more } = reply else { return Err(unexpected("to Inventory")) };
-            if more && rows.last().map(|row| row.pack) <= after {
-                return Err(unexpected("an inventory that does not advance"));
-            }
-            after = rows.last().map(|row| row.pack).or(after);
-            all.extend(rows.into_iter().map(|row| (row.pack, Held { generation: row.generation, shards: row.shards })));
-            if !more {
-                return Ok(all);
-            }
-        }
-    }
-
-    /// R2.
-    async fn referenced(&self, pg: PgId) -> Result<Vec<PackRow>, RpcError> {
-        let (mut rows, mut after) = (Vec::new(), None);
-        loop {
-            let question = MetaRequest::ReferencedPacks { pg, fence: Epoch(0), after, max: self.config.page };
-            let reply = self.meta.call(question, self.config.timeout).await?;
-            let MetaReply::Referenced { packs, more } = reply else { return Err(unexpected("to ReferencedPacks")) };
-            if packs.first().is_some_and(|first| Some(*first) <= after) || (more && packs.is_empty()) {
-                return Err(unexpected("referenced packs that do not advance"));
-            }
-            after = packs.last().copied().or(after);
-            if !packs.is_empty() {
-                match self.meta.call(MetaRequest::Packs { packs }, self.config.timeout).await? {
-                    MetaReply::Packs(found) => rows.extend(found.into_iter().filter(|row| row.pg == pg)),
-                    _ => return Err(unexpected("to Packs")),
-                }
-            }
-            if !more {
-                return Ok(rows);
-            }
         }
     }
 }

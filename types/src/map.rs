@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ClusterId, DriveId, MapEpoch, NodeId, PgEpoch, PgId};
 use crate::role::Role;
 use crate::scheme::Scheme;
+use crate::seam::UnixMillis;
 
 /// What a node may be used for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub struct NodeRow {
     pub state: NodeState,
     /// SHA-256 of the public key it joined with (the bits of the key alone).
     pub key: [u8; 32],
+    /// Its drives are not replaced before this time although it is silent: somebody works on it. 0: not so.
+    #[serde(default)]
+    pub maintenance_until: UnixMillis,
 }
 
 /// What a drive may be used for.
@@ -137,6 +141,9 @@ pub struct ClusterMap {
     /// All nodes, by id; none in a store of one process.
     #[serde(default)]
     pub nodes: Vec<NodeRow>,
+    /// An operator holds rebalancing back: drives that came get no slots of groups there are.
+    #[serde(default)]
+    pub rebalancing_paused: bool,
 }
 
 impl PgRow {

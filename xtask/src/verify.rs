@@ -125,6 +125,13 @@ fn drives(steps: &mut Steps, extent: Extent) {
         with_clients("loadtest/acceptance/space.py", &["--operations".into(), count.into()])
     });
     steps.run("lost shards come back", || with_clients("loadtest/acceptance/repair.py", &[]));
+    steps.run("a lost node is replaced", || {
+        let losses = if extent == Extent::Full { "2" } else { "1" };
+        with_clients("loadtest/acceptance/healing.py", &["--losses".into(), losses.into()])
+    });
+    if extent == Extent::Full {
+        steps.run("six nodes, nine, and six again", || with_clients("loadtest/acceptance/scale.py", &[]));
+    }
 }
 
 /// The log, its bundles, and whoever vouches for them.

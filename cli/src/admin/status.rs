@@ -56,6 +56,9 @@ pub(crate) struct Node {
     pub(crate) silent_ms: Option<u64>,
     /// Its sign of life is recent.
     pub(crate) alive: bool,
+    /// Its drives are not replaced before, milliseconds since 1970; 0: not under maintenance.
+    #[serde(default)]
+    pub(crate) maintenance_until: u64,
 }
 
 /// The metadata group.
@@ -83,6 +86,9 @@ pub(crate) struct Placement {
     /// Slots that move to another drive.
     #[serde(default)]
     pub(crate) moving_slots: u64,
+    /// Drives that came are given no slots, as an operator said.
+    #[serde(default)]
+    pub(crate) rebalancing_paused: bool,
 }
 
 /// The evidence log.
@@ -176,6 +182,7 @@ impl Status {
             lowest_tolerance: pgs.iter().map(|pg| tolerance(pg, &bad)).min().unwrap_or(0),
             full_tolerance: pgs.iter().map(|pg| tolerance(pg, &BTreeSet::new())).min().unwrap_or(0),
             moving_slots: pgs.iter().map(|pg| pg.moving() as u64).sum(),
+            rebalancing_paused: parts.map.rebalancing_paused,
         };
         let drives = drive_lines(&parts, &bad);
         let nodes: Vec<Node> = parts.map.nodes.iter().map(|row| node_line(row, &parts.liveness)).collect();
@@ -241,6 +248,7 @@ fn node_line(row: &NodeRow, liveness: &[Liveness]) -> Node {
         addresses: row.addresses.clone(),
         silent_ms,
         alive: silent_ms.is_some_and(|silent| silent < SILENT_MS),
+        maintenance_until: row.maintenance_until,
     }
 }
 
@@ -308,7 +316,8 @@ fn drive_lines(parts: &Parts, bad: &BTreeSet<DriveId>) -> Vec<Drive> {
 fn drive_problems(drives: &[Drive], placement: &Placement) -> Vec<String> {
     let mut problems: Vec<String> = drives
         .iter()
-        .filter(|drive| drive.state != "ok")
+        // What an operator took out is no problem.
+        .filter(|drive| !matches!(drive.state.as_str(), "ok" | "removed"))
         .map(|drive| format!("drive {} is {}: {}", drive.name, drive.state, drive.reason))
         .collect();
     if placement.groups == 0 {

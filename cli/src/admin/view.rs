@@ -48,7 +48,7 @@ impl View {
     }
 
     /// What every storage node says of its drives, and who did not answer.
-    async fn drives(&self, map: &ClusterMap) -> (Vec<DriveStatus>, Vec<String>) {
+    pub(crate) async fn drives(&self, map: &ClusterMap) -> (Vec<DriveStatus>, Vec<String>) {
         let storage = |node: &&NodeRow| node.role == Role::StorageNode && node.state != NodeState::Removed;
         let mut nodes: Vec<NodeId> = map.nodes.iter().filter(storage).map(|node| node.id).collect();
         if map.nodes.is_empty() {

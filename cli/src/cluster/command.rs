@@ -1,5 +1,6 @@
 //! The command line of a cluster: `stele cluster ...` and the roles.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use stele_types::ids::NodeId;
+use stele_types::map::NodeState;
 use stele_types::role::Role;
 use stele_types::scheme::Scheme;
 use toml::Value;
@@ -146,13 +148,66 @@ pub(crate) enum ClusterCommand {
         #[command(flatten)]
         admin: AdminArgs,
     },
-    /// Remove a node for good: a metadata node or gateway, or a storage node that holds no data.
+    /// Move everything off storage nodes that are to leave. Refused where the scheme would break; stele plan drain tells
+    /// before.
+    Drain {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Their ids, as `status` prints them.
+        #[arg(value_name = "NODE", required = true)]
+        nodes: Vec<u64>,
+        /// Wait until they are drained.
+        #[arg(long)]
+        wait: bool,
+        /// Go on although fewer racks or zones could be lost afterwards.
+        #[arg(long)]
+        lower_tolerance: bool,
+    },
+    /// Take storage nodes that are draining or drained back into use.
+    Undrain {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Their ids.
+        #[arg(value_name = "NODE", required = true)]
+        nodes: Vec<u64>,
+    },
+    /// Say that somebody works on a node: its drives are not replaced meanwhile, however silent it is.
+    Maintenance {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Its id.
+        node: u64,
+        /// For how long, at most 7d; 0s ends it.
+        #[arg(long = "for", value_name = "TIME")]
+        time: Span,
+    },
+    /// Hold back, or let go on, that drives that came are given slots of placement groups there are.
+    Rebalance {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// What to do.
+        what: Rebalance,
+    },
+    /// Remove a node for good: a metadata node or gateway, or a storage node that is drained or never held data.
     Remove {
         #[command(flatten)]
         admin: AdminArgs,
         /// Its id, as `status` prints it.
         node: u64,
     },
+}
+
+/// `stele cluster rebalance`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Rebalance {
+    /// Moves that have begun end, no others begin.
+    Pause,
+    /// Go on.
+    Resume,
+}
+
+fn listed(nodes: &[u64]) -> String {
+    nodes.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// How long evidence is kept; `None`: for ever.
@@ -178,7 +233,7 @@ pub(crate) struct AdminArgs {
     admin: PathBuf,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 fn parse_role(text: &str) -> Result<Role, String> {
@@ -284,6 +339,10 @@ impl ClusterCommand {
             | Self::Place { admin, .. }
             | Self::Status { admin }
             | Self::KeepEvidence { admin, .. }
+            | Self::Drain { admin, .. }
+            | Self::Undrain { admin, .. }
+            | Self::Maintenance { admin, .. }
+            | Self::Rebalance { admin, .. }
             | Self::Remove { admin, .. } => Some(admin),
         }
     }
@@ -322,6 +381,9 @@ impl ClusterCommand {
                 let told = || format!("evidence of removed versions is kept {}", kept_for(kept));
                 say(as_json, &json!({ "evidence_kept_ms": kept }), told);
             }
+            Self::Drain { .. } | Self::Undrain { .. } | Self::Maintenance { .. } | Self::Rebalance { .. } => {
+                self.change_storage(operator, as_json).await?;
+            }
             Self::Remove { node, .. } => {
                 operator.remove(NodeId(*node)).await?;
                 say(as_json, &json!({ "removed": node }), || format!("node {node} is removed: stop its process"));
@@ -329,10 +391,52 @@ impl ClusterCommand {
         }
         Ok(())
     }
+
+    /// What concerns storage nodes.
+    async fn change_storage(&self, operator: &Operator, as_json: bool) -> anyhow::Result<()> {
+        match self {
+            Self::Drain { nodes, wait, lower_tolerance, .. } => {
+                let ids: BTreeSet<NodeId> = nodes.iter().copied().map(NodeId).collect();
+                operator.drain(&ids, *lower_tolerance).await?;
+                if *wait {
+                    operator.wait_drained(&ids).await?;
+                }
+                let state = if *wait { "drained" } else { "draining" };
+                let told = || format!("{state}: nodes {}; stele cluster remove takes one out for good", listed(nodes));
+                say(as_json, &json!({ "nodes": nodes, "state": state }), told);
+            }
+            Self::Undrain { nodes, .. } => {
+                for node in nodes {
+                    operator.set_node_state(NodeId(*node), NodeState::Active).await?;
+                }
+                let told = || format!("in use again: nodes {}", listed(nodes));
+                say(as_json, &json!({ "nodes": nodes, "state": "active" }), told);
+            }
+            Self::Maintenance { node, time, .. } => {
+                operator.maintenance(NodeId(*node), time.duration()).await?;
+                say(as_json, &json!({ "node": node, "maintenance_ms": time.0 }), || match time.0 {
+                    0 => format!("node {node} is not under maintenance any more"),
+                    _ => format!("node {node} is under maintenance for {time}: its drives are not replaced before"),
+                });
+            }
+            Self::Rebalance { what, .. } => {
+                let paused = *what == Rebalance::Pause;
+                operator.pause_rebalancing(paused).await?;
+                let told = if paused { "rebalancing is held back" } else { "rebalancing goes on" };
+                say(as_json, &json!({ "rebalancing_paused": paused }), || told.to_owned());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 impl AdminArgs {
-    fn open(&self) -> anyhow::Result<Operator> {
+    /// A connection. Dials nobody yet.
+    ///
+    /// # Errors
+    /// As [`Operator::open`].
+    pub(crate) fn open(&self) -> anyhow::Result<Operator> {
         Operator::open(&self.admin)
     }
 }

@@ -152,6 +152,7 @@ async fn open(
         founding: if founds { Founding::Found } else { Founding::Join },
         ready_timeout: SAY_EVERY,
         replace_after: config.healing.replace_after.duration(),
+        settle: config.healing.settle.duration(),
         ..MetadataConfig::new(member.node)
     };
     let files = files::in_directory(&config.data.join("metadata"))?;
@@ -188,6 +189,7 @@ async fn found(member: &Member, config: &Config, dir: &NodeDir, meta: &MetaClien
         rack: config.place.rack.clone(),
         state: NodeState::Active,
         key: [0; 32],
+        maintenance_until: 0,
     };
     let map = ClusterMap { epoch: MapEpoch(1), nodes: vec![first], ..ClusterMap::default() };
     let command = Command::InitCluster { cluster: member.cluster, drives: Vec::new(), map: Box::new(map) };

@@ -5,6 +5,7 @@
 //! | [`init`] | `stele cluster init`: CA, first metadata node, admin file |
 //! | [`metadata`], [`storage_node`], [`s3_gateway`] | the roles |
 //! | [`operator`], [`admin_file`] | what an operator does, and with which papers |
+//! | [`plan`] | `stele plan`: what a change of the storage nodes leads to |
 //! | [`join`], [`desk`] | joining, from both sides |
 //! | [`node_dir`], [`drive_list`] | what a node keeps on disk |
 //! | [`wire`] | one process's way to the others |
@@ -23,6 +24,7 @@ mod join;
 mod metadata;
 mod node_dir;
 mod operator;
+pub(crate) mod plan;
 mod process;
 mod s3_gateway;
 mod storage_node;

@@ -1,6 +1,6 @@
 //! What an operator does to a cluster from anywhere, with the file that `stele cluster init` wrote.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,6 +12,7 @@ use stele_rpc::client::{MetaClient, unexpected};
 use stele_rpc::join::token::{ADDRESSES_MAX, JoinToken};
 use stele_rpc::meta::{Command, LogCommand, MetaReply, MetaRequest};
 use stele_rpc::quic::config::QuicConfig;
+use stele_rpc::storage::DriveStatus;
 use stele_rpc::tls::authority::fingerprint_of_pem;
 use stele_types::ids::NodeId;
 use stele_types::map::{ClusterMap, NodeRow, NodeState};
@@ -21,6 +22,7 @@ use stele_types::seam::random_bytes;
 
 use super::admin_file::{AdminFile, MetadataAddress};
 use super::metadata::OPERATOR;
+use super::plan::Prospect;
 use super::wire::Wire;
 use crate::admin::view::View;
 use crate::dev::watch::{cluster_command, cluster_map};
@@ -162,6 +164,88 @@ impl Operator {
         let voters = map.nodes.iter().filter(|n| n.role == Role::Metadata && n.state == NodeState::Active).count();
         ensure!(row.role != Role::Metadata || voters > 1, "node {node} is the only metadata node: add another first");
         self.command(Command::SetNodeState { node, state: NodeState::Removed }).await.map(drop)
+    }
+
+    /// The map, and what every storage node that answers says of its drives.
+    ///
+    /// # Errors
+    /// No metadata node answers.
+    pub(crate) async fn holdings(&self) -> anyhow::Result<(ClusterMap, Vec<DriveStatus>)> {
+        let map = self.map().await?;
+        let (drives, _silent) = View::of_node(&self.meta, &self.wire, None).drives(&map).await;
+        Ok((map, drives))
+    }
+
+    /// Begins to move everything off storage nodes.
+    ///
+    /// # Errors
+    /// It would break the scheme, or overfill drives; or fewer racks or zones could be lost, unless that is agreed to.
+    pub(crate) async fn drain(&self, nodes: &BTreeSet<NodeId>, lower_tolerance: bool) -> anyhow::Result<()> {
+        let (map, drives) = self.holdings().await?;
+        let prospect = Prospect::drain(&map, &drives, nodes)?;
+        if let Some(why) = prospect.refusal() {
+            bail!("nothing was changed: {why}");
+        }
+        if let Some(lower) = prospect.lower().filter(|_| !lower_tolerance) {
+            bail!("nothing was changed: {lower}; say --lower-tolerance if you agree");
+        }
+        for node in nodes {
+            self.set_node_state(*node, NodeState::Draining).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until nodes are drained, and tells on stderr what is left.
+    ///
+    /// # Errors
+    /// The cluster does not answer, or somebody took a node back into use.
+    pub(crate) async fn wait_drained(&self, nodes: &BTreeSet<NodeId>) -> anyhow::Result<()> {
+        let mut told = None;
+        loop {
+            let map = self.map().await?;
+            let state = |node: &NodeId| map.node(*node).map(|row| row.state);
+            if nodes.iter().all(|node| matches!(state(node), Some(NodeState::Drained | NodeState::Removed))) {
+                return Ok(());
+            }
+            if let Some(node) = nodes.iter().find(|node| state(node) == Some(NodeState::Active)) {
+                bail!("node {node} was taken back into use");
+            }
+            let mine = |drive| map.drive(drive).is_some_and(|drive| nodes.contains(&drive.node));
+            let left = map.pgs.iter().flat_map(|pg| &pg.slots).filter(|slot| slot.holders().any(mine)).count();
+            if told != Some(left) {
+                tracing::info!("{left} slots are left");
+                told = Some(left);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Changes what a node may be used for.
+    ///
+    /// # Errors
+    /// The cluster refuses it and says why.
+    pub(crate) async fn set_node_state(&self, node: NodeId, state: NodeState) -> anyhow::Result<()> {
+        self.map().await?;
+        self.command(Command::SetNodeState { node, state }).await.map(drop)
+    }
+
+    /// Puts a node under maintenance.
+    ///
+    /// # Errors
+    /// The node is unknown, or the time too long.
+    pub(crate) async fn maintenance(&self, node: NodeId, time: Duration) -> anyhow::Result<()> {
+        self.map().await?;
+        let ttl_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.command(Command::SetMaintenance { node, ttl_ms }).await.map(drop)
+    }
+
+    /// Holds rebalancing back, or lets it go on.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub(crate) async fn pause_rebalancing(&self, paused: bool) -> anyhow::Result<()> {
+        self.map().await?;
+        self.command(Command::PauseRebalancing { paused }).await.map(drop)
     }
 
     /// Says how long evidence of removed versions is kept.

@@ -77,7 +77,8 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
         running.background.push(tokio::spawn(watch(&meta, &member, &node).run()));
         let near = Near { id: member.node, node: Arc::clone(&node), far: wire.transport() };
         let clients = (meta.clone(), StorageClient::new(Arc::new(near)));
-        let repairer = RepairWorker::new(member.node, clients, config.repair.settings(), metrics.clone());
+        let repairer =
+            RepairWorker::new(member.node, clients, Arc::clone(&rng), config.repair.settings(), metrics.clone());
         running.background.push(tokio::spawn(repairer.run(config.repair.interval.duration(), tell_repair)));
         running.background.push(tokio::spawn(catch_up(wire.clone(), meta.clone(), Arc::clone(&node))));
         let view = View::of_node(&meta, &wire, None);

@@ -140,7 +140,7 @@ enum Shape {
 }
 
 /// Every variable, and the setting it stands for.
-const VARIABLES: [(&str, &[&str], Shape); 45] = [
+const VARIABLES: [(&str, &[&str], Shape); 46] = [
     ("STELE_DATA", &["data"], Shape::Text),
     ("STELE_DRIVES", &["drives"], Shape::Integer),
     ("STELE_S3_ADDR", &["s3_addr"], Shape::Text),
@@ -167,6 +167,7 @@ const VARIABLES: [(&str, &[&str], Shape); 45] = [
     ("STELE_REPAIR_INTERVAL", &["repair", "interval"], Shape::Text),
     ("STELE_REPAIR_RATE", &["repair", "rate"], Shape::Text),
     ("STELE_HEALING_REPLACE_AFTER", &["healing", "replace_after"], Shape::Text),
+    ("STELE_HEALING_SETTLE", &["healing", "settle"], Shape::Text),
     ("STELE_LOG_LEVEL", &["log", "level"], Shape::Text),
     ("STELE_LOG_FORMAT", &["log", "format"], Shape::Text),
     ("STELE_AUDIT_LOG", &["audit", "log"], Shape::Text),
@@ -368,6 +369,7 @@ mod tests {
             ("[root]\naccess_key = \"a\"\n", "secret_key"),
             ("[audit]\nfile = \"x\"\n", "file"),
             ("[healing]\nreplace_after = \"1ms\"\n", "healing.replace_after"),
+            ("[healing]\nsettle = \"1ms\"\n", "healing.settle"),
             ("[limits]\nrequests = 0\n", "limits.requests"),
             ("[limits]\nidle_timeout = \"5ms\"\n", "limits.idle_timeout"),
             ("[s3_tls]\ncert_file = \"a\"\n", "s3_tls.key_file"),

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use stele_metadata::REPLACE_AFTER;
+use stele_metadata::{REPLACE_AFTER, SETTLE};
 use stele_rpc::meta::LOG_BUCKET;
 use stele_s3_gateway::http::target::Hosts;
 use stele_s3_gateway::possession::Schedule;
@@ -153,12 +153,14 @@ impl Default for Repair {
     }
 }
 
-/// What is done about drives that are lost. Unused by `stele dev`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+/// What is done about drives that are lost or came. Unused by `stele dev`.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Healing {
     /// A drive that does not serve for so long is replaced in its placement groups.
     pub(crate) replace_after: Span,
+    /// Groups are rebalanced once no drive has come or gone for so long.
+    pub(crate) settle: Span,
 }
 
 /// What is logged, to stderr.
@@ -312,7 +314,8 @@ impl Default for Gc {
 
 impl Default for Healing {
     fn default() -> Self {
-        Self { replace_after: Span(u64::try_from(REPLACE_AFTER.as_millis()).unwrap_or(u64::MAX)) }
+        let span = |time: std::time::Duration| Span(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        Self { replace_after: span(REPLACE_AFTER), settle: span(SETTLE) }
     }
 }
 
@@ -408,9 +411,11 @@ impl Config {
                 return Err(format!("{name} = {value}: 1s to 1d are possible"));
             }
         }
-        let after = self.healing.replace_after;
-        if !(1_000..=86_400_000 * 366).contains(&after.0) {
-            return Err(format!("healing.replace_after = {after}: 1s to 366d are possible"));
+        let Healing { replace_after, settle } = self.healing;
+        for (name, value) in [("replace_after", replace_after), ("settle", settle)] {
+            if !(1_000..=86_400_000 * 366).contains(&value.0) {
+                return Err(format!("healing.{name} = {value}: 1s to 366d are possible"));
+            }
         }
         let Possession { interval, sample, bucket } = &self.possession;
         if interval.0 != 0 && !(1_000..=86_400_000 * 366).contains(&interval.0) {

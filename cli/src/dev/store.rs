@@ -117,7 +117,7 @@ impl Store {
         }
         let mut store =
             Self { metadata, storage, gateway, meta_client, storage_client, storage_metrics, background: Vec::new() };
-        store.start_background(config, Arc::clone(&clock));
+        store.start_background(config, Arc::clone(&clock), Arc::clone(&rng));
         let meta = MetaClient::new(Arc::new(network.transport(ANCHOR)), METADATA);
         store.start_anchor(config, data, Host { meta, node: ANCHOR, cluster: cluster.id, clock, rng }).await?;
         Ok(store)
@@ -133,7 +133,7 @@ impl Store {
         Ok(())
     }
 
-    fn start_background(&mut self, config: &Config, clock: Arc<dyn Clock>) {
+    fn start_background(&mut self, config: &Config, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) {
         let watch = DriveWatch {
             meta: self.meta_client.clone(),
             id: STORAGE,
@@ -149,7 +149,7 @@ impl Store {
         let sweeper = SweepWorker::new(self.meta_client.clone(), self.storage_client.clone(), clock, sweep);
         self.background.push(tokio::spawn(sweeper.run(config.gc.interval.duration(), tell_sweep)));
         let clients = (self.meta_client.clone(), self.storage_client.clone());
-        let repairer = RepairWorker::new(STORAGE, clients, config.repair.settings(), self.storage_metrics.clone());
+        let repairer = RepairWorker::new(STORAGE, clients, rng, config.repair.settings(), self.storage_metrics.clone());
         self.background.push(tokio::spawn(repairer.run(config.repair.interval.duration(), tell_repair)));
     }
 
@@ -254,9 +254,12 @@ pub(crate) fn tell_repair(outcome: Result<RepairReport, RpcError>) {
     if let Some(pack) = report.unreadable.first() {
         tracing::error!(packs = report.unreadable.len(), first = %pack, "too few shards of referenced packs were found");
     }
-    let RepairReport { examined, rebuilt, waiting, read_bytes, written_bytes, .. } = report;
-    if rebuilt > 0 || waiting > 0 {
-        tracing::info!(examined, rebuilt, waiting, read_bytes, written_bytes, "repair");
+    if let Some((pg, slot, why)) = report.unfinished.first() {
+        tracing::info!(slots = report.unfinished.len(), %pg, slot, why, "slots are not handed over yet");
+    }
+    let RepairReport { examined, rebuilt, waiting, read_bytes, written_bytes, moved, .. } = report;
+    if rebuilt > 0 || waiting > 0 || moved > 0 {
+        tracing::info!(examined, rebuilt, waiting, read_bytes, written_bytes, moved, "repair");
     }
 }
 

@@ -129,6 +129,8 @@ impl Batch<'_> {
             Command::FlipSlot { pg, epoch, slot, to } => {
                 self.flip_slot(cx, SlotMove { pg: *pg, epoch: *epoch, slot: *slot, to: *to })
             }
+            Command::SetMaintenance { node, ttl_ms } => self.set_maintenance(cx, *node, *ttl_ms),
+            Command::PauseRebalancing { paused } => self.pause_rebalancing(cx, *paused),
             Command::GrantLease { node, ttl_ms } => self.grant_lease(cx, *node, *ttl_ms),
             Command::RenewLease { lease, ttl_ms, lowest_open } => self.renew_lease(cx, *lease, *ttl_ms, *lowest_open),
             Command::ReleaseLease { lease } => self.release_lease(*lease),
@@ -188,6 +190,8 @@ fn needs_lease(command: &Command) -> bool {
         | Command::PlanPlacement { .. }
         | Command::MoveSlots { .. }
         | Command::FlipSlot { .. }
+        | Command::SetMaintenance { .. }
+        | Command::PauseRebalancing { .. }
         | Command::GrantLease { .. }
         | Command::RenewLease { .. }
         | Command::ReleaseLease { .. }

@@ -17,6 +17,7 @@ mod archives;
 mod checkpoint;
 mod cluster_events;
 mod erasure;
+mod lifecycle;
 mod lock;
 mod model;
 mod moves;

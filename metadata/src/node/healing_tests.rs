@@ -54,6 +54,7 @@ fn founding() -> Command {
         rack: String::new(),
         state: NodeState::Active,
         key: [0; 32],
+        maintenance_until: 0,
     };
     let row = |n: u8| DriveRow {
         id: drive(n),
@@ -146,5 +147,43 @@ async fn nothing_moves_while_most_nodes_are_silent_and_a_failed_drive_moves_at_o
     send(&node, failed).await.unwrap();
     pass(&node, 3, &[2, 3, 4, 5]).await;
     assert_eq!(map(&node).await.pgs[0].slots[2], Slot { drive: drive(4), incoming: Some(drive(5)) });
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_drained_gives_its_slots_away_and_then_is_drained() {
+    crate::seed_raft_randomness(3);
+    let node = started().await;
+    pass(&node, 3, &[2, 3, 4, 5]).await;
+    send(&node, Command::SetNodeState { node: NodeId(3), state: NodeState::Draining }).await.unwrap();
+    pass(&node, 5, &[2, 3, 4, 5]).await;
+    let moving = map(&node).await;
+    assert_eq!(moving.pgs[0].slots[1], Slot { drive: drive(3), incoming: Some(drive(5)) });
+    assert_eq!(moving.node(NodeId(3)).unwrap().state, NodeState::Draining);
+    let flip = Command::FlipSlot { pg: PgId(0), epoch: moving.pgs[0].epoch, slot: 1, to: drive(5) };
+    send(&node, flip).await.unwrap();
+    pass(&node, 5, &[2, 3, 4, 5]).await;
+    assert_eq!(map(&node).await.node(NodeId(3)).unwrap().state, NodeState::Drained);
+    // Back in use, it gets what it would have been given, once things have settled.
+    send(&node, Command::SetNodeState { node: NodeId(3), state: NodeState::Active }).await.unwrap();
+    pass(&node, 30, &[2, 3, 4, 5]).await;
+    let ideal = placement::balanced(&map(&node).await).slots();
+    assert!(map(&node).await.pgs[0].slots.iter().all(|slot| slot.incoming.is_none()), "it may be one of many");
+    pass(&node, 60, &[2, 3, 4, 5]).await;
+    assert_eq!(map(&node).await.pgs[0].moving(), ideal.min(1));
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_under_maintenance_is_not_replaced_before_it_ends() {
+    crate::seed_raft_randomness(4);
+    let node = started().await;
+    send(&node, Command::SetMaintenance { node: NodeId(2), ttl_ms: 3 * REPLACE_AFTER * 1000 }).await.unwrap();
+    pass(&node, 3 * REPLACE_AFTER - 10, &[3, 4, 5]).await;
+    let suspected = map(&node).await;
+    assert_eq!(suspected.drive(drive(2)).unwrap().state, DriveState::Suspect, "it takes no writes");
+    assert_eq!(suspected.pgs[0].moving(), 0);
+    pass(&node, 20, &[3, 4, 5]).await;
+    assert_eq!(map(&node).await.pgs[0].slots[0], Slot { drive: drive(2), incoming: Some(drive(5)) });
     node.shutdown().await.unwrap();
 }

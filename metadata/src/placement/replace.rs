@@ -17,7 +17,7 @@ pub fn replacements(map: &ClusterMap, lost: &BTreeSet<DriveId>) -> Vec<SlotMove>
         return Vec::new();
     }
     let cluster = map.cluster.unwrap_or(ClusterId::from_bytes([0; 16]));
-    let rows: BTreeMap<DriveId, &DriveRow> = map.drives.iter().map(|drive| (drive.id, drive)).collect();
+    let rows = rows_by_id(map);
     let usable: Vec<Candidate<'_>> =
         candidates(map).into_iter().filter(|candidate| !lost.contains(&candidate.drive)).collect();
     let mut moves = Vec::new();
@@ -29,7 +29,7 @@ pub fn replacements(map: &ClusterMap, lost: &BTreeSet<DriveId>) -> Vec<SlotMove>
                 continue;
             }
             let used = used_by_others(map, &rows, &row, at);
-            let Some(to) = choose(cluster, &row, &usable, &used) else { continue };
+            let Some(to) = choose(cluster, &row, usable.iter(), &used) else { continue };
             if let (Some(slot), Ok(index)) = (row.slots.get_mut(at), u8::try_from(at)) {
                 slot.incoming = Some(to);
                 moves.push(SlotMove { pg: pg.id, epoch: pg.epoch, slot: index, to });
@@ -39,9 +39,13 @@ pub fn replacements(map: &ClusterMap, lost: &BTreeSet<DriveId>) -> Vec<SlotMove>
     moves
 }
 
+pub(super) fn rows_by_id(map: &ClusterMap) -> BTreeMap<DriveId, &DriveRow> {
+    map.drives.iter().map(|drive| (drive.id, drive)).collect()
+}
+
 /// Domains of all slots but one. A lost drive that was not replaced yet counts too: it may come back, and
 /// its own replacement finds its domain free.
-fn used_by_others<'a>(
+pub(super) fn used_by_others<'a>(
     map: &'a ClusterMap,
     rows: &BTreeMap<DriveId, &'a DriveRow>,
     row: &PgRow,
@@ -55,8 +59,14 @@ fn used_by_others<'a>(
     used
 }
 
-fn choose(cluster: ClusterId, row: &PgRow, usable: &[Candidate<'_>], used: &Used<'_>) -> Option<DriveId> {
-    let free = || usable.iter().filter(|candidate| !row.uses(candidate.drive));
+/// The best of `usable` for a slot of the row whose other slots are `used`.
+pub(super) fn choose<'a>(
+    cluster: ClusterId,
+    row: &PgRow,
+    usable: impl Iterator<Item = &'a Candidate<'a>> + Clone,
+    used: &Used<'_>,
+) -> Option<DriveId> {
+    let free = || usable.clone().filter(|candidate| !row.uses(candidate.drive));
     let least = free().map(|candidate| used.by(candidate)).min()?;
     let best = free().filter(|candidate| used.by(candidate) == least);
     best.min_by_key(|c| (score(cluster, row.id, c.drive, c.weight), c.drive)).map(|candidate| candidate.drive)

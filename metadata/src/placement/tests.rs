@@ -30,6 +30,7 @@ fn node(id: u64, zone: &str, rack: &str) -> NodeRow {
         rack: rack.to_owned(),
         state: NodeState::Active,
         key: [0; 32],
+        maintenance_until: 0,
     }
 }
 

@@ -47,6 +47,8 @@ fn commands(role: Role, command: &Command) -> bool {
             | Command::SetNodeState { .. }
             | Command::PlanPlacement { .. }
             | Command::MoveSlots { .. }
+            | Command::SetMaintenance { .. }
+            | Command::PauseRebalancing { .. }
     );
     let registers = matches!(command, Command::RegisterNode { .. } | Command::SetAnswerKey { .. });
     let audits = matches!(command, Command::Log(LogCommand::Audit(_)));
@@ -73,7 +75,11 @@ fn commands(role: Role, command: &Command) -> bool {
     match role {
         Role::Admin => !closes,
         Role::Metadata => true,
-        Role::StorageNode => registers || matches!(command, Command::SetDriveState { .. }),
+        // Epochs and fences order the end of a slot's move after the writes that began before it.
+        Role::StorageNode => {
+            let fences = matches!(command, Command::AdvanceEpoch | Command::Fence { .. });
+            registers || fences || matches!(command, Command::SetDriveState { .. })
+        }
         Role::S3Gateway => !operator && !closes && !matches!(command, Command::SetDriveState { .. }),
         Role::Anchor => registers || closes,
     }
@@ -108,6 +114,10 @@ mod tests {
         use Role::{Admin, Anchor, Metadata, S3Gateway, StorageNode};
         assert_eq!(allowed(&command(Command::PlanPlacement { scheme: None })), [Metadata, Admin]);
         assert_eq!(allowed(&command(Command::MoveSlots { moves: Vec::new() })), [Metadata, Admin]);
+        let maintenance = Command::SetMaintenance { node: NodeId(1), ttl_ms: 1 };
+        assert_eq!(allowed(&command(maintenance)), [Metadata, Admin]);
+        assert_eq!(allowed(&command(Command::PauseRebalancing { paused: true })), [Metadata, Admin]);
+        assert_eq!(allowed(&command(Command::AdvanceEpoch)), [Metadata, StorageNode, S3Gateway, Admin]);
         let to = DriveId::from_bytes([1; 16]);
         let flip = Command::FlipSlot { pg: PgId(0), epoch: PgEpoch(1), slot: 0, to };
         assert_eq!(allowed(&command(flip)), [Metadata, StorageNode]);

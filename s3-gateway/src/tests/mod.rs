@@ -120,6 +120,7 @@ fn map_of(scheme: &str, drives: u8, nodes: u8) -> ClusterMap {
         slots: (0..scheme.shards() as u8).map(|s| Slot { drive: drive((s + id) % drives), incoming: None }).collect(),
     };
     ClusterMap {
+        rebalancing_paused: false,
         cluster: None,
         epoch: MapEpoch(1),
         drives: (0..drives).map(row).collect(),

@@ -5,7 +5,7 @@ use stele_rpc::error::{Code, RpcError};
 use stele_rpc::storage::PgRef;
 use stele_types::ids::{DriveId, PackId};
 use stele_types::limits::PACK_BYTES_MAX;
-use stele_types::map::ClusterMap;
+use stele_types::map::{ClusterMap, PgRow};
 use stele_types::pack::{Encoding, PackPreimage};
 use stele_types::segment::ShardHeader;
 
@@ -33,10 +33,7 @@ pub(super) fn placement(
     (encoding, shard): (&Encoding, u8),
     accept_stale: bool,
 ) -> Result<(), RpcError> {
-    let Some(row) = map.pg(pg.pg) else {
-        let text = format!("PG {} is not in this node's map (epoch {}); refresh the map", pg.pg, map.epoch);
-        return Err(RpcError::new(Code::StalePg, text));
-    };
+    let row = row(map, pg)?;
     if row.epoch > pg.epoch {
         if accept_stale {
             return Ok(());
@@ -49,13 +46,28 @@ pub(super) fn placement(
         Some(slot) if slot.drive == drive && slot.incoming.is_none() => Ok(()),
         // While a slot moves, new packs go to `incoming` only: what `current` has is being copied.
         Some(slot) if slot.incoming == Some(drive) => Ok(()),
-        _ if row.epoch < pg.epoch => {
-            let text = format!("this node knows PG {} at epoch {}, not yet {}; try again", pg.pg, row.epoch, pg.epoch);
-            Err(RpcError::new(Code::StalePg, text))
-        }
+        _ if row.epoch < pg.epoch => Err(not_yet(row, pg)),
         Some(_) => Err(malformed(format!("drive {drive} does not take shard {shard} in PG {}", pg.pg))),
         None => Err(malformed(format!("PG {} has no slot for shard {shard}", pg.pg))),
     }
+}
+
+fn row(map: &ClusterMap, pg: PgRef) -> Result<&PgRow, RpcError> {
+    map.pg(pg.pg).ok_or_else(|| {
+        let text = format!("PG {} is not in this node's map (epoch {}); refresh the map", pg.pg, map.epoch);
+        RpcError::new(Code::StalePg, text)
+    })
+}
+
+fn not_yet(row: &PgRow, pg: PgRef) -> RpcError {
+    let text = format!("this node knows PG {} at epoch {}, not yet {}; try again", pg.pg, row.epoch, pg.epoch);
+    RpcError::new(Code::StalePg, text)
+}
+
+/// This node has that row of the PG, or a newer one, and so refuses stores that name an older.
+pub(super) fn knows(map: &ClusterMap, pg: PgRef) -> Result<(), RpcError> {
+    let row = row(map, pg)?;
+    if row.epoch < pg.epoch { Err(not_yet(row, pg)) } else { Ok(()) }
 }
 
 /// The parts of a store fit each other; its header, without CRCs.

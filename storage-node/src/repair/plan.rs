@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stele_types::ids::{DriveId, PackId};
-use stele_types::map::PgRow;
+use stele_types::ids::{DriveId, PackId, PgId};
+use stele_types::map::{ClusterMap, DriveRow, PgRow};
 use stele_types::pack::PackRow;
 
 /// What a drive holds of a pack.
@@ -43,11 +43,19 @@ pub(super) struct Plan {
     pub(super) unreadable: Vec<PackId>,
     /// Missing shards whose drive takes no writes.
     pub(super) waiting: u64,
+    /// Slots that move, with their incoming drive: it takes writes, and holds what it should, or will once `jobs` are
+    /// done. A shard of an unreadable pack counts only if the drive that goes has it.
+    pub(super) filled: Vec<(u8, DriveId)>,
 }
 
 /// What is missing. `targets`: drives that take writes; only those whose inventory is known count.
 pub(super) fn decide(pg: &PgRow, rows: &[PackRow], held: &Inventories, targets: &BTreeSet<DriveId>) -> Plan {
     let mut plan = Plan::default();
+    let known = |drive: &DriveId| held.contains_key(drive);
+    let mut filled: BTreeMap<u8, DriveId> = (0u8..)
+        .zip(&pg.slots)
+        .filter_map(|(at, slot)| Some((at, slot.incoming.filter(|to| targets.contains(to) && known(to))?)))
+        .collect();
     for row in rows {
         let holds = |drive: DriveId, shard: u8| {
             let of = held.get(&drive).and_then(|packs| packs.get(&row.pack));
@@ -69,12 +77,31 @@ pub(super) fn decide(pg: &PgRow, rows: &[PackRow], held: &Inventories, targets: 
         let found: BTreeSet<u8> = job.sources.iter().map(|(shard, _)| *shard).collect();
         if found.len() < row.scheme.k() {
             plan.unreadable.push(row.pack);
+            for (shard, at) in (0u8..).zip(&row.slots) {
+                let Some(slot) = pg.slots.get(usize::from(*at)) else { continue };
+                if !holds(slot.takes(), shard) && (holds(slot.drive, shard) || !known(&slot.drive)) {
+                    filled.remove(at);
+                }
+            }
         } else if !job.missing.is_empty() {
             plan.jobs.push(job);
         }
     }
     plan.jobs.sort_by_key(|job| (job.tolerance(), job.row.start_epoch, job.row.pack));
+    plan.filled = filled.into_iter().collect();
     plan
+}
+
+/// PGs whose row is another one, or a drive of which is in another state or on another node.
+pub(super) fn changed(old: &ClusterMap, new: &ClusterMap) -> BTreeSet<PgId> {
+    let rows: BTreeMap<PgId, &PgRow> = old.pgs.iter().map(|pg| (pg.id, pg)).collect();
+    let before: BTreeMap<DriveId, &DriveRow> = old.drives.iter().map(|drive| (drive.id, drive)).collect();
+    let same = |drive: &DriveRow| before.get(&drive.id).is_some_and(|b| (b.state, b.node) == (drive.state, drive.node));
+    let drives: BTreeSet<DriveId> = new.drives.iter().filter(|drive| !same(drive)).map(|drive| drive.id).collect();
+    let concerned = |pg: &&PgRow| {
+        rows.get(&pg.id) != Some(pg) || pg.slots.iter().any(|slot| slot.holders().any(|on| drives.contains(&on)))
+    };
+    new.pgs.iter().filter(concerned).map(|pg| pg.id).collect()
 }
 
 /// The drive whose node repairs the PG: the first that serves.
@@ -87,8 +114,8 @@ pub(super) fn primary(pg: &PgRow, serving: &BTreeSet<DriveId>) -> Option<DriveId
 mod tests {
     use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
     use proptest::test_runner::RngSeed;
-    use stele_types::ids::{Epoch, PgEpoch, PgId};
-    use stele_types::map::Slot;
+    use stele_types::ids::{Epoch, MapEpoch, NodeId, PgEpoch};
+    use stele_types::map::{DriveState, Slot};
 
     use super::*;
 
@@ -178,6 +205,53 @@ mod tests {
         let shard = u8::try_from(rows[0].slots.iter().position(|slot| *slot == 2).unwrap()).unwrap();
         assert_eq!(plan.jobs[0].missing, [(shard, drive(7))]);
         assert!(plan.jobs[0].sources.contains(&(shard, drive(2))), "it need not be computed");
+    }
+
+    #[test]
+    fn a_slot_is_filled_when_its_new_drive_has_what_can_be_had() {
+        let rows = [row(1, 1), row(2, 1)];
+        let mut held = whole(&rows);
+        let mut moving = pg();
+        moving.slots[2].incoming = Some(drive(7));
+        let ends = |held: &Inventories| decide(&moving, &rows, held, &all()).filled;
+        assert_eq!(ends(&held), [], "nobody knows what the new drive holds");
+        held.insert(drive(7), BTreeMap::new());
+        assert_eq!(ends(&held), [(2, drive(7))], "two copies will do it");
+        assert_eq!(decide(&moving, &rows, &held, &(0..6).map(drive).collect()).filled, [], "it takes no writes");
+        // With two more gone the first pack can't be read, but for the shard on the drive that goes.
+        for n in 3..6 {
+            held.get_mut(&drive(n)).unwrap().remove(&pack(1));
+        }
+        assert_eq!(decide(&moving, &rows, &held, &all()).unreadable, [pack(1)]);
+        assert_eq!(ends(&held), [], "the old drive has a shard that counts");
+        held.get_mut(&drive(2)).unwrap().remove(&pack(1));
+        assert_eq!(ends(&held), [(2, drive(7))], "it is on neither");
+        held.remove(&drive(2));
+        assert_eq!(ends(&held), [], "it may be on the old drive, which is away");
+    }
+
+    #[test]
+    fn a_change_of_the_map_concerns_the_groups_of_what_changed() {
+        let of = |n: u8| DriveRow {
+            id: drive(n),
+            node: NodeId(u64::from(n)),
+            name: String::new(),
+            state: DriveState::Ok,
+            reason: String::new(),
+            capacity: 0,
+        };
+        let second = PgRow { id: PgId(2), slots: vec![Slot { drive: drive(7), incoming: None }], ..pg() };
+        let drives = (0..8).map(of).collect();
+        let old = ClusterMap { epoch: MapEpoch(1), drives, pgs: vec![pg(), second], ..ClusterMap::default() };
+        assert_eq!(changed(&old, &ClusterMap { epoch: MapEpoch(2), ..old.clone() }), BTreeSet::new());
+        let mut new = old.clone();
+        new.drives[7].state = DriveState::Failed;
+        assert_eq!(changed(&old, &new), [PgId(2)].into());
+        new.pgs[0].slots[1].incoming = Some(drive(6));
+        assert_eq!(changed(&old, &new), [PgId(1), PgId(2)].into());
+        let mut grown = old.clone();
+        grown.pgs.push(PgRow { id: PgId(3), ..pg() });
+        assert_eq!(changed(&old, &grown), [PgId(3)].into());
     }
 
     #[test]

@@ -9,10 +9,10 @@ use stele_chunker::shards::Coder;
 use stele_rpc::client::{MetaClient, StorageClient};
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::memory::MemoryNetwork;
-use stele_rpc::meta::{MetaReply, MetaRequest};
-use stele_rpc::storage::{PgRef, StorageRequest};
+use stele_rpc::meta::{Command, MetaReply, MetaRequest};
+use stele_rpc::storage::{PgRef, StorageReply, StorageRequest};
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
-use stele_storage_node::config::NodeConfig;
+use stele_storage_node::config::{NodeConfig, Sabotage};
 use stele_storage_node::exec::Executor;
 use stele_storage_node::media::model::ModelDisk;
 use stele_storage_node::metrics::Metrics;
@@ -22,12 +22,24 @@ use stele_types::ids::{Epoch, NodeId, PackId, PgEpoch, PgId, TreeHash};
 use stele_types::map::{ClusterMap, PgRow, Slot};
 use stele_types::pack::{Encoding, PackPreimage, PackRow};
 use stele_types::scheme::Scheme;
+use stele_types::seam::Rng;
 
 use crate::world::{drive_id, formatted_disk, map, node_config, small_drive, virtual_time};
 
 const DRIVES: u8 = 6;
+/// A drive that no group uses.
+const SPARE: u8 = 6;
 const PG: PgId = PgId(1);
 const EPOCH: PgEpoch = PgEpoch(4);
+
+#[derive(Debug)]
+struct FixedRng;
+
+impl Rng for FixedRng {
+    fn fill(&self, out: &mut [u8]) {
+        out.fill(7);
+    }
+}
 
 fn scheme() -> Scheme {
     "rs-4-2".parse().unwrap()
@@ -35,7 +47,7 @@ fn scheme() -> Scheme {
 
 fn one_pg() -> ClusterMap {
     let slots = (0..DRIVES).map(|n| Slot { drive: drive_id(n), incoming: None }).collect();
-    ClusterMap { pgs: vec![PgRow { id: PG, epoch: EPOCH, scheme: scheme(), slots }], ..map(DRIVES) }
+    ClusterMap { pgs: vec![PgRow { id: PG, epoch: EPOCH, scheme: scheme(), slots }], ..map(DRIVES + 1) }
 }
 
 /// A pack with all its shards.
@@ -74,9 +86,45 @@ fn whole(n: u8) -> Whole {
 }
 
 /// Metadata as far as repair asks.
-#[derive(Default)]
 struct Metadata {
+    map: Mutex<ClusterMap>,
     referenced: Mutex<BTreeMap<PackId, PackRow>>,
+    epoch: Mutex<u64>,
+    fence: Mutex<u64>,
+    /// Start epoch of a write that is open.
+    open: Mutex<Option<u64>>,
+}
+
+impl Metadata {
+    fn new() -> Self {
+        let (referenced, open) = (Mutex::default(), Mutex::default());
+        Self { map: Mutex::new(one_pg()), referenced, epoch: Mutex::new(9), fence: Mutex::new(8), open }
+    }
+
+    fn command(&self, command: Command) -> Result<MetaReply, RpcError> {
+        let (mut epoch, mut fence) = (self.epoch.lock().unwrap(), self.fence.lock().unwrap());
+        match command {
+            Command::AdvanceEpoch => *epoch += 1,
+            Command::Fence { limit } => {
+                let admitted = self.open.lock().unwrap().unwrap_or(*epoch) - 1;
+                *fence = (*fence).max(admitted.min(limit.0));
+            }
+            Command::FlipSlot { pg, epoch, slot, to } => {
+                let mut map = self.map.lock().unwrap();
+                let row = map.pgs.iter_mut().find(|row| row.id == pg).unwrap();
+                if row.epoch != epoch {
+                    return Err(RpcError::new(Code::StalePg, "another epoch"));
+                }
+                assert_eq!(row.slots[usize::from(slot)].incoming, Some(to));
+                row.slots[usize::from(slot)] = Slot { drive: to, incoming: None };
+                row.epoch = PgEpoch(epoch.0 + 1);
+                map.epoch.0 += 1;
+                return Ok(MetaReply::Done);
+            }
+            other => panic!("repair never sends {other:?}"),
+        }
+        Ok(MetaReply::Epochs { fence: Epoch(*fence), epoch: Epoch(*epoch) })
+    }
 }
 
 #[async_trait]
@@ -85,7 +133,7 @@ impl Service for Metadata {
         let Message::Meta(message) = request.message else { panic!("not for metadata") };
         let rows = self.referenced.lock().unwrap().clone();
         let reply = match message {
-            MetaRequest::ClusterMap { .. } => MetaReply::ClusterMap(Some(Box::new(one_pg()))),
+            MetaRequest::ClusterMap { .. } => MetaReply::ClusterMap(Some(Box::new(self.map.lock().unwrap().clone()))),
             MetaRequest::ReferencedPacks { after, max, pg, .. } => {
                 assert_eq!(pg, PG);
                 let mut behind = rows.into_keys().filter(|pack| Some(*pack) > after);
@@ -94,6 +142,10 @@ impl Service for Metadata {
             }
             MetaRequest::Packs { packs } => {
                 MetaReply::Packs(packs.iter().filter_map(|pack| rows.get(pack)).cloned().collect())
+            }
+            MetaRequest::Command(envelope) => {
+                assert!(envelope.salt.is_some() || !matches!(envelope.command, Command::FlipSlot { .. }));
+                self.command(envelope.command)?
             }
             other => panic!("repair never asks {other:?}"),
         };
@@ -112,11 +164,11 @@ impl Stage {
     /// Six drives with four packs, the first three of them referred to.
     async fn new() -> Self {
         let mut disks = Vec::new();
-        for n in 0..DRIVES {
+        for n in 0..=SPARE {
             disks.push(formatted_disk(n, 1 << 30, u64::from(n)).await);
         }
         let packs: Vec<Whole> = (0..4).map(whole).collect();
-        let metadata = Arc::new(Metadata::default());
+        let metadata = Arc::new(Metadata::new());
         metadata.referenced.lock().unwrap().extend(packs[..3].iter().map(|pack| (pack.row.pack, pack.row.clone())));
         let node = open(&disks, node_config(small_drive())).await;
         for pack in &packs {
@@ -137,13 +189,46 @@ impl Stage {
     }
 
     async fn repair(&self) -> RepairReport {
+        self.worker(Sabotage::default()).run_once().await.unwrap()
+    }
+
+    fn worker(&self, sabotage: Sabotage) -> RepairWorker {
         let network = Arc::new(MemoryNetwork::default());
         network.bind(NodeId(1), Arc::clone(&self.node) as Arc<dyn Service>);
         network.bind(NodeId(2), Arc::clone(&self.metadata) as Arc<dyn Service>);
         let transport = Arc::new(network.transport(NodeId(1)));
         let clients = (MetaClient::new(transport.clone(), NodeId(2)), StorageClient::new(transport));
-        let config = RepairConfig { page: 2, ..RepairConfig::default() };
-        RepairWorker::new(NodeId(1), clients, config, Metrics::default()).run_once().await.unwrap()
+        let config = RepairConfig { page: 2, sabotage, ..RepairConfig::default() };
+        RepairWorker::new(NodeId(1), clients, Arc::new(FixedRng), config, Metrics::default())
+    }
+
+    /// Slot 2 of the group moves to the spare drive; the node is told.
+    fn move_slot(&self) -> PgRow {
+        let mut map = self.metadata.map.lock().unwrap();
+        let row = &mut map.pgs[0];
+        row.slots[2].incoming = Some(drive_id(SPARE));
+        row.epoch = PgEpoch(row.epoch.0 + 1);
+        let row = row.clone();
+        map.epoch.0 += 1;
+        row
+    }
+
+    fn tell_map(&self) {
+        self.node.set_map(self.metadata.map.lock().unwrap().clone());
+    }
+
+    fn row(&self) -> PgRow {
+        self.metadata.map.lock().unwrap().pgs[0].clone()
+    }
+
+    /// Shards of referenced packs that the spare drive lacks, of those that belong in slot 2.
+    async fn spare_lacks(&self) -> usize {
+        let request = StorageRequest::Inventory { drive: drive_id(SPARE), pg: PG, after: None, max: 100 };
+        let request = Request::storage(request, Bytes::new(), std::time::Duration::from_secs(10));
+        let answer = self.node.serve(NodeId(9), request).await.unwrap();
+        let Reply::Storage(StorageReply::Inventory { rows, .. }) = answer.reply else { panic!("no inventory") };
+        let referenced = self.metadata.referenced.lock().unwrap();
+        referenced.keys().filter(|pack| rows.iter().all(|row| row.pack != **pack)).count()
     }
 
     /// Shards of a pack that are on their drives, byte for byte.
@@ -264,5 +349,67 @@ fn a_source_that_is_not_what_its_header_says_is_left_out() {
         stage.lose(&[1]).await;
         let report = stage.repair().await;
         assert_eq!((before, report.rebuilt, report.failed.len()), (3, 0, 2), "{report:?}");
+    });
+}
+
+#[test]
+fn a_slot_is_handed_over_once_its_new_drive_has_everything() {
+    virtual_time(async {
+        let stage = Stage::new().await;
+        let row = stage.move_slot();
+        let mut worker = stage.worker(Sabotage::default());
+        let report = worker.run_once().await.unwrap();
+        assert_eq!((report.failed.len(), report.moved), (3, 0), "the node does not know the row");
+        stage.tell_map();
+        let report = worker.run_once().await.unwrap();
+        let shards: u64 = stage.packs[..3].iter().map(|pack| pack.shards[0].len() as u64).sum();
+        assert_eq!((report.rebuilt, report.read_bytes), (3, shards), "each is read once, from the drive that goes");
+        assert_eq!((report.moved, stage.spare_lacks().await), (1, 0), "{report:?}");
+        let flipped = stage.row();
+        assert_eq!(flipped.slots[2], Slot { drive: drive_id(SPARE), incoming: None });
+        assert_eq!(flipped.epoch.0, row.epoch.0 + 1);
+        assert_eq!(worker.run_once().await.unwrap().moved, 0);
+    });
+}
+
+/// A write stores at the row from before the move, and commits after everything that was referenced has been copied.
+async fn late_write(sabotage: Sabotage) -> (usize, usize) {
+    let stage = Stage::new().await;
+    let late = &stage.packs[3];
+    *stage.metadata.open.lock().unwrap() = Some(9);
+    stage.move_slot();
+    stage.tell_map();
+    let mut worker = stage.worker(sabotage);
+    let first = worker.run_once().await.unwrap();
+    assert_eq!(first.rebuilt, 3);
+    stage.metadata.referenced.lock().unwrap().insert(late.row.pack, late.row.clone());
+    let before = stage.spare_lacks().await;
+    *stage.metadata.open.lock().unwrap() = None;
+    for _ in 0..3 {
+        if stage.row().slots[2].incoming.is_some() {
+            worker.run_once().await.unwrap();
+        }
+    }
+    assert_eq!(stage.row().slots[2].drive, drive_id(SPARE), "it is handed over in the end");
+    (before, stage.spare_lacks().await)
+}
+
+#[test]
+fn a_write_that_began_before_the_move_is_waited_for() {
+    virtual_time(async {
+        assert_eq!(
+            late_write(Sabotage::default()).await,
+            (1, 0),
+            "the late pack is copied before the slot is handed over"
+        );
+    });
+}
+
+#[cfg(feature = "sabotage")]
+#[test]
+fn handing_a_slot_over_under_an_open_write_is_found() {
+    virtual_time(async {
+        let sabotage = Sabotage { flip_without_a_fence: true, ..Sabotage::default() };
+        assert_eq!(late_write(sabotage).await, (1, 1), "the late pack has one shard less");
     });
 }

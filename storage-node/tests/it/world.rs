@@ -83,6 +83,7 @@ pub(crate) fn map(drives: u8) -> ClusterMap {
         slots: vec![Slot { drive: drive_id(n), incoming: None }],
     };
     ClusterMap {
+        rebalancing_paused: false,
         cluster: Some(CLUSTER),
         epoch: MapEpoch(1),
         drives: (0..drives).map(row).collect(),

@@ -34,6 +34,8 @@ pub(crate) fn is_act(command: &Command) -> bool {
         | Command::PlanPlacement { .. }
         | Command::MoveSlots { .. }
         | Command::FlipSlot { .. }
+        | Command::SetMaintenance { .. }
+        | Command::PauseRebalancing { .. }
         | Command::CreateBucket { .. }
         | Command::ConfigureBucket { .. }
         | Command::DeleteBucket { .. }
@@ -136,6 +138,13 @@ pub(crate) fn node_joined(node: &NodeRow, token: &[u8; 16]) -> String {
 pub(crate) fn node_state_changed(before: &NodeRow, now: &NodeRow) -> String {
     let (is, was) = (node_state(now.state), node_state(before.state));
     format!("{} ({}) is {is}; it was {was}", now.name, now.role)
+}
+
+pub(crate) fn maintenance_changed(node: &NodeRow) -> String {
+    match node.maintenance_until {
+        0 => format!("{} ({}) is not under maintenance any more", node.name, node.role),
+        until => format!("{} ({}) is under maintenance until {until} ms since 1970", node.name, node.role),
+    }
 }
 
 fn node_stands(node: &NodeRow) -> String {

@@ -6,6 +6,7 @@ pub(crate) mod acts;
 mod buckets;
 mod cluster;
 mod leases;
+mod lifecycle;
 mod moves;
 mod nodes;
 mod tokens;

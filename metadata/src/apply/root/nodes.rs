@@ -3,7 +3,7 @@
 use stele_rpc::error::Code;
 use stele_rpc::meta::{MetaReply, NewNode};
 use stele_types::ids::{MapEpoch, NodeId};
-use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeRow, NodeState};
+use stele_types::map::{ClusterMap, DriveRow, NodeRow, NodeState};
 use stele_types::role::Role;
 use stele_types::scheme::Scheme;
 
@@ -82,6 +82,7 @@ impl Batch<'_> {
             rack: new.rack.clone(),
             state: NodeState::Joining,
             key: new.key,
+            maintenance_until: 0,
         };
         map.nodes.push(row.clone());
         self.save_map(&before, &mut map)?;
@@ -131,37 +132,6 @@ impl Batch<'_> {
             && let Some(row) = row
         {
             self.log_act(cx, &format!("node/{id}"), &acts::node_registered(&before, &map, &row))?;
-        }
-        Ok(MetaReply::Done)
-    }
-
-    pub(crate) fn set_node_state(&mut self, cx: Context<'_>, id: NodeId, state: NodeState) -> Outcome<MetaReply> {
-        let before = self.founded_map()?;
-        let mut map = before.clone();
-        let Some(node) = map.nodes.iter_mut().find(|node| node.id == id) else {
-            return refuse(Code::Malformed, format!("node {id} is not part of this cluster"));
-        };
-        if node.state == NodeState::Removed && state != NodeState::Removed {
-            return refuse(Code::Malformed, format!("node {id} was removed for good: join it anew"));
-        }
-        let was = node.clone();
-        node.state = state;
-        let detail = acts::node_state_changed(&was, node);
-        if state == NodeState::Removed {
-            let mine = |drive| before.drive(drive).is_some_and(|drive| drive.node == id);
-            let slots = || before.pgs.iter().flat_map(|pg| &pg.slots);
-            let used = slots().filter(|slot| mine(slot.drive) || slot.incoming.is_some_and(mine)).count();
-            if used > 0 {
-                let detail = format!("node {id} still has {used} slots of placement groups: they must move away first");
-                return refuse(Code::Malformed, detail);
-            }
-            for drive in map.drives.iter_mut().filter(|drive| drive.node == id) {
-                drive.state = DriveState::Removed;
-                "its node was removed".clone_into(&mut drive.reason);
-            }
-        }
-        if self.save_map(&before, &mut map)? {
-            self.log_act(cx, &format!("node/{id}"), &detail)?;
         }
         Ok(MetaReply::Done)
     }

@@ -2,62 +2,12 @@
 
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, proptest};
 use proptest::test_runner::{RngSeed, TestCaseError};
-use stele_types::ids::{MapEpoch, NodeId, PgEpoch, PgId};
-use stele_types::map::{DriveState, NodeRow, NodeState};
-use stele_types::role::Role;
+use stele_types::ids::{PgEpoch, PgId};
+use stele_types::map::{DriveState, NodeState};
 
 use super::*;
-use crate::placement::plan;
-
-fn id(n: u8) -> DriveId {
-    DriveId::from_bytes([n; 16])
-}
-
-/// A drive per entry: its node, and that node's zone and rack.
-fn cluster(drives: &[(u8, u8, u8)]) -> ClusterMap {
-    let mut nodes = BTreeMap::new();
-    let mut rows = Vec::new();
-    for (n, (node, zone, rack)) in (1u8..).zip(drives) {
-        let number = NodeId(u64::from(*node) + 1);
-        let row = NodeRow {
-            id: number,
-            role: Role::StorageNode,
-            name: String::new(),
-            addresses: Vec::new(),
-            zone: format!("z{zone}"),
-            rack: format!("r{rack}"),
-            state: NodeState::Active,
-            key: [0; 32],
-        };
-        nodes.entry(number).or_insert(row);
-        let (name, reason) = (format!("d{n}"), String::new());
-        rows.push(DriveRow { id: id(n), node: number, name, state: DriveState::Ok, reason, capacity: 0 });
-    }
-    let map = ClusterMap {
-        cluster: Some(ClusterId::from_bytes([9; 16])),
-        epoch: MapEpoch(1),
-        drives: rows,
-        pgs: Vec::new(),
-        nodes: nodes.into_values().collect(),
-    };
-    let mut pgs = plan(&map, None).unwrap();
-    pgs.truncate(20);
-    ClusterMap { pgs, ..map }
-}
-
-fn apply(map: &mut ClusterMap, moves: &[SlotMove]) {
-    for moved in moves {
-        let row = map.pgs.iter_mut().find(|pg| pg.id == moved.pg).unwrap();
-        row.slots[usize::from(moved.slot)].incoming = Some(moved.to);
-    }
-}
-
-/// Every slot that moves has moved.
-fn arrive(map: &mut ClusterMap) {
-    for slot in map.pgs.iter_mut().flat_map(|pg| &mut pg.slots) {
-        *slot = Slot { drive: slot.takes(), incoming: None };
-    }
-}
+use crate::placement::arrive;
+use crate::placement::testing::{apply, cluster, id};
 
 /// Whether the node, rack and zone of `a` hold fewer shards of the row, its slot `except` left out, than those of `b`; the
 /// node decides, then the rack, then the zone.
