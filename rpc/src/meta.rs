@@ -1,15 +1,20 @@
 //! Requests to the metadata service: linearizable reads, and commands that go through raft.
 
 mod changes;
+mod gc;
+mod lease;
 mod listing;
 mod log;
 mod log_archive;
 mod moves;
 mod nodes;
 mod status;
+mod trash;
 mod writes;
 
 pub use changes::{ChangeVersion, Changed, NewRetention, VersionChange};
+pub use gc::{GcBegun, GcCommand, GcRun, GcStatus, GcTotals, PackCount, StrayCount, VOIDED_TOLD_MAX, VOIDED_WHY_MAX};
+pub use lease::Lease;
 pub use listing::{ListPage, ListQuery, ListedKey};
 pub use log::{
     ANCHOR_PROOF_BYTES_MAX, ANSWER_KEY_BYTES_MAX, AuditStep, AuditStepKind, CHAIN_NAME_BYTES_MAX,
@@ -24,6 +29,7 @@ pub use log_archive::{
 pub use moves::{AppendVersion, Expected, RenameKey, RenameToken};
 pub use nodes::{Heartbeat, Liveness, NewNode, TokenRow};
 pub use status::MetaStatus;
+pub use trash::{RestoreVersion, TRASH_PAGE_MAX, TrashCommand, TrashPage, TrashQuery, TrashedVersion};
 pub use writes::{Committed, CompleteUpload, Contents, DeleteItem, Deleted, PutVersion, WriteGuard};
 
 use serde::{Deserialize, Serialize};
@@ -193,6 +199,10 @@ pub enum MetaRequest {
     Log(LogRead),
     /// Keys that nodes sign answers to possession audits with.
     AnswerKeys,
+    /// What garbage collection did, and what space is used for.
+    GcStatus,
+    /// Removed versions that can be brought back.
+    Trash(TrashQuery),
 }
 
 /// A command with what makes a retry harmless.
@@ -431,23 +441,14 @@ pub enum Command {
         /// The drive that takes over.
         to: DriveId,
     },
+    /// A step of a garbage collection.
+    Gc(GcCommand),
+    /// A change of the trash.
+    Trash(TrashCommand),
 }
 
 /// Most moves of one [`Command::MoveSlots`].
 pub const SLOT_MOVES_MAX: usize = 1000;
-
-/// A lease as granted or renewed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Lease {
-    /// Its id.
-    pub id: LeaseId,
-    /// Current root epoch: start epoch of writes that begin now.
-    pub epoch: Epoch,
-    /// Highest fenced epoch.
-    pub fence: Epoch,
-    /// Map epoch, so that a renewal tells of a newer map.
-    pub map_epoch: MapEpoch,
-}
 
 /// What the metadata service answers.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -500,7 +501,7 @@ pub enum MetaReply {
         /// Current epoch.
         epoch: Epoch,
     },
-    /// To `PutVersion`, `CompleteUpload`, `AppendVersion` and `RenameKey`.
+    /// To `PutVersion`, `CompleteUpload`, `AppendVersion`, `RenameKey` and `Trash(Restore)`.
     Committed(Committed),
     /// To `Delete`, in the order asked.
     Deleted(Vec<Deleted>),
@@ -526,4 +527,12 @@ pub enum MetaReply {
     Log(LogReply),
     /// To `AnswerKeys`: by node, as the text of a verifier key (docs/formats/audit.md).
     AnswerKeys(Vec<(NodeId, String)>),
+    /// To `Gc(Begin)`.
+    GcBegun(GcBegun),
+    /// To `GcStatus`.
+    GcStatus(Box<GcStatus>),
+    /// To `Trash`.
+    Trash(TrashPage),
+    /// To `Trash(Purge)` and `Trash(Expire)`: how many versions were given up.
+    Purged(u64),
 }

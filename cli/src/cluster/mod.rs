@@ -22,7 +22,7 @@ mod init;
 mod join;
 mod metadata;
 mod node_dir;
-mod operator;
+pub(crate) mod operator;
 mod process;
 mod s3_gateway;
 mod storage_node;

@@ -17,12 +17,14 @@ mod archives;
 mod checkpoint;
 mod cluster_events;
 mod erasure;
+mod gc;
 mod lock;
 mod model;
 mod moves;
 mod nodes;
 mod slots;
 mod tags;
+mod trash;
 
 fn code<T: std::fmt::Debug>(answer: Result<T, RpcError>) -> Code {
     answer.unwrap_err().code

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::storage::PgRef;
-use stele_types::ids::{DriveId, PackId};
+use stele_types::ids::{DriveId, PackId, PgEpoch};
 use stele_types::limits::PACK_BYTES_MAX;
 use stele_types::map::ClusterMap;
 use stele_types::pack::{Encoding, PackPreimage};
@@ -56,6 +56,18 @@ pub(super) fn placement(
         Some(_) => Err(malformed(format!("drive {drive} does not take shard {shard} in PG {}", pg.pg))),
         None => Err(malformed(format!("PG {} has no slot for shard {shard}", pg.pg))),
     }
+}
+
+/// The caller knows the PG as it is, and the drive has no part in it.
+pub(super) fn stray(map: &ClusterMap, pg: PgRef, drive: DriveId) -> Result<(), RpcError> {
+    let known = map.pg(pg.pg);
+    let epoch = known.map_or(PgEpoch(0), |row| row.epoch);
+    if epoch == pg.epoch && !known.is_some_and(|row| row.uses(drive)) {
+        return Ok(());
+    }
+    let text =
+        format!("PG {} is at epoch {epoch} here and at {} in the request, or names drive {drive}", pg.pg, pg.epoch);
+    Err(RpcError { newer_pg: known.cloned().map(Box::new), ..RpcError::new(Code::StalePg, text) })
 }
 
 /// The parts of a store fit each other; its header, without CRCs.

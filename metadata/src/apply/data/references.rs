@@ -79,7 +79,11 @@ impl Batch<'_> {
         for row in packs {
             let key = keyspace::pack(&row.pack);
             let known: Option<PackRow> = load(self.rows, &key)?;
-            if known.is_none_or(|known| known.generation < row.generation) {
+            if known.as_ref().is_none_or(|known| known.generation < row.generation) {
+                if let Some(known) = &known {
+                    self.count_pack(known, u64::saturating_sub);
+                }
+                self.count_pack(row, u64::saturating_add);
                 self.rows.put(&key, &encode(row))?;
             }
             self.rows.put(&keyspace::reference(row.pg, &row.pack, owner), &[])?;
@@ -158,9 +162,20 @@ impl Batch<'_> {
         };
         self.rows.delete(&keyspace::reference(row.pg, pack, owner))?;
         if !self.any(&keyspace::references(row.pg, pack))? {
+            self.count_pack(&row, u64::saturating_sub);
             self.rows.delete(&pack_key)?;
         }
         Ok(())
+    }
+
+    /// Adds a pack row to what is counted of them, or takes it away.
+    fn count_pack(&mut self, row: &PackRow, change: fn(u64, u64) -> u64) {
+        let payload = u64::from(row.payload_len);
+        let shards = row.scheme.shard_len(row.payload_len as usize) as u64 * row.scheme.shards() as u64;
+        let data = &mut self.data;
+        data.packs = change(data.packs, 1);
+        data.unique_bytes = change(data.unique_bytes, payload);
+        data.stored_bytes = change(data.stored_bytes, shards);
     }
 
     /// Moves every reference of a part to the version that takes it over.

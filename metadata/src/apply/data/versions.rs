@@ -3,7 +3,7 @@
 
 use stele_evidence::record::Event;
 use stele_rpc::error::Code;
-use stele_rpc::meta::{Committed, MetaReply, PutVersion};
+use stele_rpc::meta::{Committed, LOG_BUCKET, MetaReply, PutVersion};
 use stele_types::ids::{CommitSeq, OwnerId, Salt, VersionId};
 use stele_types::limits::OBJECT_TAGS_MAX;
 use stele_types::object::{Attributes, BucketRow, Facts, Lock, Versioning};
@@ -93,7 +93,8 @@ impl Batch<'_> {
         Ok((id, row))
     }
 
-    /// Removes a version with its references and logs that. The caller settles what is newest.
+    /// Removes a version with its references, or keeps both in the trash, and logs that. The caller settles what is
+    /// newest.
     pub(crate) fn remove_version(
         &mut self,
         cx: Context<'_>,
@@ -101,8 +102,14 @@ impl Batch<'_> {
         removable: Removable,
         why: (Event, Salt),
     ) -> KvResult<VersionRow> {
+        let (seq, event) = (removable.seq, why.0);
         let row = self.detach_version(cx, key, removable, why)?;
-        self.drop_references(&row.owner, &row.manifest)?;
+        // Archives of the log are rewritten so that erased records are gone from them.
+        if self.data.trash_ms.is_some() && !row.delete_marker && key.bucket.name != LOG_BUCKET {
+            self.put_into_trash(cx, key, (seq, &row), event == Event::Overwrite)?;
+        } else {
+            self.drop_references(&row.owner, &row.manifest)?;
+        }
         Ok(row)
     }
 
