@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use stele_rpc::meta::{GcRun, GcStatus, PackCount};
+use stele_rpc::meta::{BucketSpace, GcRun, GcStatus, PackCount};
 use stele_types::seam::Clock as _;
 
 use crate::cluster::operator::Operator;
@@ -70,6 +70,13 @@ impl GcArgs {
     }
 }
 
+fn of_bucket(bucket: &BucketSpace) -> String {
+    let name = if bucket.name.is_empty() { format!("deleted bucket #{}", bucket.bucket) } else { bucket.name.clone() };
+    let (logical, unique, stored) =
+        (human(bucket.logical_bytes), human(bucket.unique.bytes), human(bucket.stored_bytes));
+    format!("{name:<24} {} versions, {logical} logical, {unique} unique, {stored} stored", bucket.versions)
+}
+
 fn count(count: PackCount) -> String {
     format!("{} packs, {}", count.packs, human(count.bytes))
 }
@@ -92,6 +99,12 @@ fn render(status: &GcStatus, now: u64) -> String {
         status.unique.packs,
         human(status.stored_bytes)
     ));
+    for bucket in &status.buckets {
+        line(format!("  {}", of_bucket(bucket)));
+    }
+    if status.more_buckets {
+        line("  and more buckets, which are not listed".to_owned());
+    }
     if let Some(window) = status.trash_window_ms {
         let (versions, bytes) = (status.trash_versions, human(status.trash_bytes));
         line(format!("trash     {versions} removed versions of {bytes}, each kept for {}", Span(window)));

@@ -36,6 +36,8 @@
 //! | 43 | start epoch, owner | owner whose references were staged and not yet committed |
 //! | 48 | bucket, key, !commit sequence | [`crate::rows::TrashRow`]: a removed version that can be brought back |
 //! | 49 | time of removal, key in 48 without its tag | index of 48 by age |
+//! | 4a | bucket | [`crate::rows::SpaceRow`]: what a bucket takes |
+//! | 4b | pack | bucket whose write made the pack row |
 //! | 50 | log, index | record and salt, or what is left of them; of an archived entry only if it was erased since |
 //! | 51 | log, level, tile | hashes |
 //! | 52 | chain name | [`crate::rows::ChainStateRow`]: what an anchor remembers of a chain |
@@ -96,6 +98,10 @@ pub enum Tag {
     Trash = 0x48,
     /// Those by age.
     TrashAt = 0x49,
+    /// What buckets take.
+    Space = 0x4a,
+    /// Buckets of packs.
+    PackBucket = 0x4b,
     /// Records of the evidence log.
     Record = 0x50,
     /// Tiles of the evidence log.
@@ -425,8 +431,8 @@ pub fn trash(bucket: BucketId, name: &str, seq: CommitSeq) -> Vec<u8> {
     out
 }
 
-/// Bucket in a key of [`trash`].
-pub fn trash_bucket(row_key: &[u8]) -> Option<BucketId> {
+/// Bucket in a key of a bucket's table.
+pub fn bucket_in(row_key: &[u8]) -> Option<BucketId> {
     Some(BucketId(u64::from_be_bytes(row_key.get(1..9)?.try_into().ok()?)))
 }
 
@@ -439,6 +445,16 @@ pub fn trash_at(removed: u64, trash_key: &[u8]) -> Vec<u8> {
 pub fn split_trash_at(row_key: &[u8]) -> Option<(u64, Vec<u8>)> {
     let (time, rest) = row_key.get(1..)?.split_at_checked(8)?;
     Some((u64::from_be_bytes(time.try_into().ok()?), key(Tag::Trash, &[rest])))
+}
+
+/// What a bucket takes.
+pub fn space(bucket: BucketId) -> Vec<u8> {
+    in_bucket(Tag::Space, bucket)
+}
+
+/// Bucket whose write made a pack row.
+pub fn pack_bucket(id: &PackId) -> Vec<u8> {
+    key(Tag::PackBucket, &[id.as_bytes()])
 }
 
 /// Record.

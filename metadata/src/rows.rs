@@ -25,7 +25,7 @@ mod gc;
 
 pub use current::CurrentRow;
 use current::etag_text;
-pub use gc::{FenceRow, GcRow, TrashRow};
+pub use gc::{FenceRow, GcRow, SpaceRow, TrashRow};
 
 /// Encodes a row.
 pub fn encode<T: Serialize>(row: &T) -> Vec<u8> {

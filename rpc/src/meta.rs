@@ -13,7 +13,7 @@ mod trash;
 mod writes;
 
 pub use changes::{ChangeVersion, Changed, NewRetention, VersionChange};
-pub use gc::{GcBegun, GcCommand, GcRun, GcStatus, GcTotals, PackCount, StrayCount, VOIDED_TOLD_MAX, VOIDED_WHY_MAX};
+pub use gc::{BUCKETS_TOLD_MAX, BucketSpace, GcBegun, GcCommand, GcRun, GcStatus, GcTotals, PackCount, StrayCount};
 pub use lease::Lease;
 pub use listing::{ListPage, ListQuery, ListedKey};
 pub use log::{

@@ -2,12 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use stele_rpc::meta::{GcStatus, PackCount};
+use stele_rpc::meta::{BUCKETS_TOLD_MAX, BucketSpace, GcStatus, PackCount};
+use stele_types::object::BucketRow;
 
 use super::{ROWS_PER_CALL, ReadResult};
 use crate::keyspace::{self, Tag};
-use crate::kv::KvRead;
-use crate::rows::{DataRow, GcRow, RootRow, UploadRow, decode, load};
+use crate::kv::{KvRead, KvResult};
+use crate::rows::{DataRow, GcRow, RootRow, SpaceRow, UploadRow, corrupt, decode, load};
 
 pub(super) fn status(rows: &dyn KvRead) -> ReadResult<GcStatus> {
     let root: RootRow = load(rows, &keyspace::ROOT)?.unwrap_or_default();
@@ -29,6 +30,7 @@ pub(super) fn status(rows: &dyn KvRead) -> ReadResult<GcStatus> {
         ..GcStatus::default()
     };
     uploads(rows, &mut status)?;
+    buckets(rows, &mut status)?;
     Ok(status)
 }
 
@@ -52,4 +54,32 @@ fn uploads(rows: &dyn KvRead, status: &mut GcStatus) -> ReadResult<()> {
         status.oldest_upload = Some(status.oldest_upload.map_or(initiated, |oldest| oldest.min(initiated)));
     }
     Ok(())
+}
+
+/// What buckets take, as far as one call looks.
+fn buckets(rows: &dyn KvRead, status: &mut GcStatus) -> ReadResult<()> {
+    let (from, to) = keyspace::table(Tag::Space);
+    let mut found = Vec::new();
+    rows.scan(&from, &to, &mut |key, value| {
+        if found.len() == BUCKETS_TOLD_MAX {
+            status.more_buckets = true;
+            return ControlFlow::Break(());
+        }
+        found.push(shown(key, value));
+        ControlFlow::Continue(())
+    })?;
+    for row in found {
+        let mut row = row?;
+        let bucket: Option<BucketRow> = load(rows, &keyspace::bucket(row.bucket))?;
+        row.name = bucket.map(|bucket| bucket.name).unwrap_or_default();
+        status.buckets.push(row);
+    }
+    Ok(())
+}
+
+fn shown(key: &[u8], value: &[u8]) -> KvResult<BucketSpace> {
+    let bucket = keyspace::bucket_in(key).ok_or_else(|| corrupt(key, "a key of what buckets take"))?;
+    let SpaceRow { versions, logical_bytes, packs, unique_bytes, stored_bytes } = decode(key, value)?;
+    let unique = PackCount { packs, bytes: unique_bytes };
+    Ok(BucketSpace { bucket, name: String::new(), versions, logical_bytes, unique, stored_bytes })
 }

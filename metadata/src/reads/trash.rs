@@ -52,7 +52,7 @@ pub(super) fn page(rows: &dyn KvRead, query: &TrashQuery) -> ReadResult<MetaRepl
 
 fn shown(key: &[u8], value: &[u8]) -> KvResult<TrashedVersion> {
     let damaged = || corrupt(key, "a key of the trash");
-    let bucket = keyspace::trash_bucket(key).ok_or_else(damaged)?;
+    let bucket = keyspace::bucket_in(key).ok_or_else(damaged)?;
     let (name, rest) = keyspace::split_name(key).ok_or_else(damaged)?;
     let commit_seq = keyspace::version_seq(rest).ok_or_else(damaged)?;
     let TrashRow { version, removed, overwritten } = decode(key, value)?;

@@ -41,3 +41,18 @@ pub struct GcRow {
     /// All of them.
     pub totals: GcTotals,
 }
+
+/// What a bucket takes. A pack counts for the bucket whose write made its row, until nothing refers to it any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SpaceRow {
+    /// Versions, markers included.
+    pub versions: u64,
+    /// Bytes of versions.
+    pub logical_bytes: u64,
+    /// Packs.
+    pub packs: u64,
+    /// Their payload.
+    pub unique_bytes: u64,
+    /// Their shards, parity included, without headers.
+    pub stored_bytes: u64,
+}

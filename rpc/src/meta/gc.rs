@@ -2,13 +2,11 @@
 //! the process that counts it, and what the last run did, for the operator.
 
 use serde::{Deserialize, Serialize};
-use stele_types::ids::{Epoch, PgId};
+use stele_types::ids::{BucketId, Epoch, PgId};
 use stele_types::seam::UnixMillis;
 
-/// Most placement groups of which a report tells why they were left as they were.
-pub const VOIDED_TOLD_MAX: usize = 20;
-/// Longest reason that is kept of one, in bytes.
-pub const VOIDED_WHY_MAX: usize = 300;
+/// Most buckets of which a status tells what they take.
+pub const BUCKETS_TOLD_MAX: usize = 1000;
 
 /// A step of a garbage collection. Append-only.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -86,7 +84,7 @@ pub struct GcRun {
     pub pgs: u64,
     /// PGs left as they were.
     pub void: u64,
-    /// The first of them, at most [`VOIDED_TOLD_MAX`], and why.
+    /// The first of them, at most [`GcRun::TOLD_MAX`], and why.
     pub voided: Vec<(PgId, String)>,
     /// Packs at or below the fence that were looked at.
     pub examined: u64,
@@ -111,11 +109,16 @@ pub struct GcRun {
 }
 
 impl GcRun {
+    /// Most PGs of which a report tells why they were left as they were.
+    pub const TOLD_MAX: usize = 20;
+    /// Longest reason that is kept of one, in bytes.
+    pub const WHY_MAX: usize = 300;
+
     /// Notes that a PG was left as it was.
     pub fn leave(&mut self, pg: PgId, why: &str) {
         self.void += 1;
-        if self.voided.len() < VOIDED_TOLD_MAX {
-            self.voided.push((pg, why[..why.floor_char_boundary(VOIDED_WHY_MAX)].to_owned()));
+        if self.voided.len() < Self::TOLD_MAX {
+            self.voided.push((pg, why[..why.floor_char_boundary(Self::WHY_MAX)].to_owned()));
         }
     }
 }
@@ -131,6 +134,23 @@ pub struct GcTotals {
     pub deleted: PackCount,
     /// Pardoned.
     pub pardoned: u64,
+}
+
+/// What a bucket takes.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct BucketSpace {
+    /// Its id; 0: packs of which the bucket is not known.
+    pub bucket: BucketId,
+    /// Its name; empty if it is gone.
+    pub name: String,
+    /// Versions, markers included.
+    pub versions: u64,
+    /// Their bytes, as users see them.
+    pub logical_bytes: u64,
+    /// Packs that something refers to, and their payload. Each counts for the bucket whose write brought it first.
+    pub unique: PackCount,
+    /// What these packs take on drives with parity, without headers.
+    pub stored_bytes: u64,
 }
 
 /// What is known of garbage collection.
@@ -154,6 +174,10 @@ pub struct GcStatus {
     pub stored_bytes: u64,
     /// Bytes of versions, as users see them.
     pub logical_bytes: u64,
+    /// The same by bucket, in the order of their ids.
+    pub buckets: Vec<BucketSpace>,
+    /// There are more buckets than one call lists.
+    pub more_buckets: bool,
     /// Removed versions that can be brought back.
     pub trash_versions: u64,
     /// Their bytes, which the unique ones include.

@@ -6,8 +6,8 @@
 //! - the drive that the row names for that shard serves, and holds it and does not condemn it, at that moment. A slot
 //!   that moves names nobody.
 //!
-//! Otherwise the stray stays, a condemnation is taken back, and status counts it: it may be what a pack is rebuilt
-//! from. The drive's node refuses to delete if it knows another row of the PG, so that a drive that just got the slot
+//! Otherwise the stray stays, a condemnation is taken back, and status counts it: it may be all that is left
+//! of the shard. The drive's node refuses to delete if it knows another row of the PG, so that a drive that just got the slot
 //! keeps what it has. Should a slot move here between the node's look at its map and the deletion, then the
 //! drive it moves from is a holder still, its shard stays by these same rules, and repair makes the missing one anew.
 

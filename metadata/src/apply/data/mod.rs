@@ -14,6 +14,7 @@ mod lock;
 mod parts;
 mod references;
 mod rename;
+mod space;
 mod trash;
 mod uploads;
 mod versions;

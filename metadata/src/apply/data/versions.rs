@@ -84,8 +84,7 @@ impl Batch<'_> {
         let logged = Logged { event, bucket: key.bucket, key: key.key, id, row: &row, salt };
         self.log_event(cx, &logged, &mut key.row)?;
         self.put_row(&key.version_key(seq), &row)?;
-        self.data.versions += 1;
-        self.data.logical_bytes += row.len;
+        self.count_version(key.bucket.id, row.len, u64::saturating_add)?;
         if row.null_version {
             key.row.null = Some(seq);
         }
@@ -123,8 +122,7 @@ impl Batch<'_> {
         why: (Event, Salt),
     ) -> KvResult<VersionRow> {
         self.rows.delete(&key.version_key(seq))?;
-        self.data.versions = self.data.versions.saturating_sub(1);
-        self.data.logical_bytes = self.data.logical_bytes.saturating_sub(row.len);
+        self.count_version(key.bucket.id, row.len, u64::saturating_sub)?;
         if key.row.null == Some(seq) {
             key.row.null = None;
         }
@@ -200,7 +198,7 @@ impl Batch<'_> {
         let mut key = self.key_state(&bucket, &put.key)?;
         let contents = &put.contents;
         // New references first: a pack both versions share must not lose its row in between.
-        self.add_references(&contents.owner, &contents.packs, Some(&contents.manifest))?;
+        self.add_references((bucket.id, &contents.owner), &contents.packs, Some(&contents.manifest))?;
         self.unstage(&put.guard, &contents.owner)?;
         let null_version = writes_null(&bucket);
         if let Some(replaced) = replaced {

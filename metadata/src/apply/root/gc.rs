@@ -1,7 +1,7 @@
 //! Runs of garbage collection: when each fence was made, so that what was condemned waits for the grace time whoever
 //! leads meanwhile, and what the last run did. The sweep itself is the storage nodes' and sees no rows.
 
-use stele_rpc::meta::{GcBegun, GcCommand, GcRun, MetaReply, VOIDED_TOLD_MAX, VOIDED_WHY_MAX};
+use stele_rpc::meta::{GcBegun, GcCommand, GcRun, MetaReply};
 
 use crate::apply::{Batch, Context, Outcome};
 use crate::keyspace;
@@ -45,9 +45,9 @@ impl Batch<'_> {
         }
         let mut run = run.clone();
         run.ended = cx.now;
-        run.voided.truncate(VOIDED_TOLD_MAX);
+        run.voided.truncate(GcRun::TOLD_MAX);
         for (_, why) in &mut run.voided {
-            why.truncate(why.floor_char_boundary(VOIDED_WHY_MAX));
+            why.truncate(why.floor_char_boundary(GcRun::WHY_MAX));
         }
         let totals = &mut row.totals;
         totals.runs += 1;

@@ -1,6 +1,6 @@
 //! What garbage collection leaves in the rows, and what is counted of packs.
 
-use stele_rpc::meta::{GcBegun, GcCommand, GcRun, GcStatus, PackCount, VOIDED_TOLD_MAX};
+use stele_rpc::meta::{BucketSpace, GcBegun, GcCommand, GcRun, GcStatus, PackCount};
 use stele_types::pack::PackRow;
 
 use super::*;
@@ -21,6 +21,12 @@ pub(super) fn check_counts(m: &Machine) {
     let found = status(m);
     assert_eq!(found.unique, PackCount { packs: rows.len() as u64, bytes: payload });
     assert_eq!(found.stored_bytes, rows.iter().map(shards).sum::<u64>());
+    let sum = |of: fn(&BucketSpace) -> u64| found.buckets.iter().map(of).sum::<u64>();
+    assert_eq!(sum(|bucket| bucket.logical_bytes), found.logical_bytes);
+    assert_eq!(PackCount { packs: sum(|b| b.unique.packs), bytes: sum(|b| b.unique.bytes) }, found.unique);
+    assert_eq!(sum(|bucket| bucket.stored_bytes), found.stored_bytes);
+    assert_eq!(sum(|bucket| bucket.versions), m.table(Tag::Version).len() as u64);
+    assert_eq!(m.table(Tag::PackBucket).len(), rows.len(), "as long as the pack row, and no longer");
 }
 
 fn begin(m: &mut Machine, grace_ms: u64) -> GcBegun {
@@ -72,7 +78,7 @@ fn what_a_run_did_is_kept_and_added_up_once() {
     assert_eq!((found.totals.runs, found.totals.condemned), (1, 1));
     assert_eq!(found.totals.deleted, PackCount { packs: 2, bytes: 15 });
     let last = found.last.unwrap();
-    assert_eq!((last.number, last.ended, last.voided.len()), (2, 5000, VOIDED_TOLD_MAX));
+    assert_eq!((last.number, last.ended, last.voided.len()), (2, 5000, GcRun::TOLD_MAX));
     assert!(last.voided.iter().all(|(_, why)| why.len() <= 300));
 }
 
@@ -101,4 +107,29 @@ fn uploads_under_way_are_told_with_the_age_of_the_oldest() {
     assert_eq!((status(&m).uploads, status(&m).oldest_upload), (3, Some(1000)));
     m.run(Command::AbortUpload { guard: guard(b, 1), key: "k".into(), upload: UploadId::from_bytes([1; 16]) }).unwrap();
     assert_eq!((status(&m).uploads, status(&m).oldest_upload), (2, Some(2000)));
+}
+
+#[test]
+fn space_is_told_by_bucket_and_a_copy_counts_where_the_bytes_came_first() {
+    let mut m = Machine::new();
+    let (a, b) = (m.bucket("a"), m.bucket("b"));
+    let put = m.draws.put(guard(a, 1), "k");
+    let mut copy = m.draws.put(guard(b, 1), "k");
+    copy.contents.manifest = put.contents.manifest.clone();
+    copy.contents.packs = put.contents.packs.clone();
+    let id = m.put_as(put).unwrap().id;
+    m.put_as(copy).unwrap();
+    let told = |m: &Machine| -> Vec<(String, u64, u64, u64)> {
+        let row = |row: BucketSpace| (row.name, row.versions, row.logical_bytes, row.unique.packs);
+        status(m).buckets.into_iter().map(row).collect()
+    };
+    assert_eq!(told(&m), [("a".into(), 1, 100, 1), ("b".into(), 1, 100, 0)]);
+    check_counts(&m);
+    m.delete(a, "k", VersionSelector::Id(id));
+    assert_eq!(told(&m), [("a".into(), 0, 0, 1), ("b".into(), 1, 100, 0)], "the copy holds the pack");
+    m.run(Command::DeleteBucket { name: "a".into() }).unwrap();
+    assert_eq!(told(&m)[0], (String::new(), 0, 0, 1));
+    m.delete(b, "k", VersionSelector::Current);
+    assert_eq!(told(&m), []);
+    check_counts(&m);
 }
