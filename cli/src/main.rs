@@ -12,6 +12,8 @@
 //! | `stele witness` | cosigns checkpoints of other people's logs |
 //! | `stele chain` | what an operator does on a chain |
 //! | `stele log` | checking and watching an evidence log |
+//! | `stele gc` | garbage collection and space |
+//! | `stele trash` | removed versions that can be brought back |
 //! | `stele status` | what a running store says of itself |
 //! | `stele config show` | the configuration in force |
 
@@ -25,12 +27,14 @@ mod config;
 mod dev;
 mod evidence;
 mod front;
+mod gc_command;
 mod log;
 mod logging;
 mod real;
 mod s3_client;
 mod s3_tls;
 mod status_command;
+mod trash_command;
 mod web;
 mod witness_command;
 
@@ -107,6 +111,16 @@ enum Command {
         #[command(subcommand)]
         command: log::LogCommand,
     },
+    /// See what garbage collection did, and what space is used for.
+    Gc {
+        #[command(subcommand)]
+        command: gc_command::GcCommand,
+    },
+    /// Bring removed versions back, for as long as the cluster keeps them.
+    Trash {
+        #[command(subcommand)]
+        command: trash_command::TrashCommand,
+    },
     /// Show what a running store says of itself. Exit code 0: all well, 1: problems, 2: not serving.
     Status(status_command::StatusArgs),
     /// Look at the configuration.
@@ -170,6 +184,8 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Log { command } => runtime.block_on(command.run()),
         Command::Evidence { command } => runtime.block_on(command.run()),
         Command::Audit { command } => runtime.block_on(command.run()),
+        Command::Trash { command } => runtime.block_on(command.run()),
+        Command::Gc { command } => runtime.block_on(command.run()),
         Command::Status(args) => runtime.block_on(status_command::run(args)),
         Command::Config { command: ConfigCommand::Show { flags } } => {
             let config = config::load(&flags, std::env::vars_os())?;

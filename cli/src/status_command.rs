@@ -37,10 +37,7 @@ pub(crate) struct StatusArgs {
 /// # Errors
 /// If nothing answers at the address.
 pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
-    let asked = tokio::time::timeout(TIMEOUT, ask(args.admin_addr, "/status")).await;
-    let body = asked.map_err(anyhow::Error::from).flatten().with_context(|| {
-        format!("no status from {}; is a stele process running there? (--admin-addr)", args.admin_addr)
-    })?;
+    let body = page(args.admin_addr, "/status").await?;
     let Ok(status) = serde_json::from_str::<Status>(&body) else {
         bail!("{} answered: {}", args.admin_addr, body.trim());
     };
@@ -55,6 +52,18 @@ pub(crate) fn exit_code(status: &Status) -> ExitCode {
         (true, false) => ExitCode::from(EXIT_PROBLEMS),
         (false, _) => ExitCode::from(EXIT_NOT_READY),
     }
+}
+
+/// A page of an admin port.
+///
+/// # Errors
+/// Nothing answers at the address.
+pub(crate) async fn page(addr: SocketAddr, path: &str) -> anyhow::Result<String> {
+    let asked = tokio::time::timeout(TIMEOUT, ask(addr, path)).await;
+    asked
+        .map_err(anyhow::Error::from)
+        .flatten()
+        .with_context(|| format!("no status from {addr}; is a stele process running there? (--admin-addr)"))
 }
 
 /// One GET; HTTP/1.0, so that the answer ends with the connection.
@@ -144,7 +153,7 @@ pub(crate) fn render(status: &Status) -> String {
     out.trim_end().to_owned()
 }
 
-/// Bytes, for people.
+/// Bytes for people.
 pub(crate) fn human(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;

@@ -27,8 +27,8 @@ from store import ACCESS, BUCKET, SECRET, arguments, require, say, wait_until
 # Moved bytes, of the least that must move.
 MOVED_MAX = 1.2
 SETTLE = "3s"
-# Of a group of rs-4-2.
-SLOTS = 6
+# Of a group of rs-4-2; and of an object of the load, which is rs-1-2.
+SLOTS, COPIES = 6, 3
 
 
 def client(url):
@@ -86,7 +86,7 @@ class Load(threading.Thread):
         super().__init__(daemon=True)
         self.prefix = prefix
         self.s3, self.digests, self.random = client(url), digests, random.Random(3)
-        self.done, self.written, self.read, self.faults = threading.Event(), 0, 0, []
+        self.done, self.written, self.bytes, self.read, self.faults = threading.Event(), 0, 0, 0, []
 
     def run(self):
         own = {}
@@ -97,6 +97,7 @@ class Load(threading.Thread):
                 self.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
                 own[key] = hashlib.sha256(body).hexdigest()
                 self.written += 1
+                self.bytes += COPIES * len(body)
                 for key, digest in (self.random.choice(list(own.items())), self.random.choice(list(self.digests.items()))):
                     found = hashlib.sha256(self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()).hexdigest()
                     self.read += 1
@@ -119,7 +120,7 @@ def under_load(site, digests, change):
     require(not load.is_alive(), "the load does not end")
     require(not load.faults, f"{len(load.faults)} faults under load: {load.faults[:3]}")
     require(load.written > 20, f"only {load.written} writes in {seconds:.0f} s")
-    return seconds, load.written, load.read
+    return seconds, load
 
 
 def verify(site, digests):
@@ -156,10 +157,10 @@ def main():
         wait_until("the new nodes have their share", 600, lambda: site.settled() and site.held(new) > 0)
 
     before = site.moved(site.storage)
-    seconds, written, read = under_load(site, digests, grow)
+    seconds, load = under_load(site, digests, grow)
     moved, least = site.moved(site.storage) - before, stored / 3
     say(f"6 to 9 nodes in {seconds:.0f} s: {moved / 1e6:.0f} MB moved, a third is {least / 1e6:.0f} MB; "
-        f"{written} writes and {read} reads meanwhile")
+        f"{load.written} writes and {load.read} reads meanwhile")
     require(0.8 * least < moved <= MOVED_MAX * least, f"{moved / least:.2f} times the least that must move")
     grown = {"bench": "scale_out", "seconds": round(seconds), "moved_bytes": int(moved), "of_least": round(moved / least, 3)}
 
@@ -167,11 +168,11 @@ def main():
     plan, code = site.plan("drain", *ids)
     require(code == 0, f"three of nine may leave: {plan}")
     slots = site.status()["placement"]["groups"] * SLOTS
-    least, before = stored * plan["slots"] / slots, site.moved(site.storage)
-    seconds, written, read = under_load(site, digests, lambda: drain(site, ids))
+    least, before = (stored + load.bytes) * plan["slots"] / slots, site.moved(site.storage)
+    seconds, load = under_load(site, digests, lambda: drain(site, ids))
     moved = site.moved(site.storage) - before
     say(f"9 to 6 nodes in {seconds:.0f} s: {moved / 1e6:.0f} MB moved, their share is {least / 1e6:.0f} MB; "
-        f"{written} writes and {read} reads meanwhile")
+        f"{load.written} writes and {load.read} reads meanwhile")
     require(moved <= MOVED_MAX * least, f"{moved / least:.2f} times the least that must move")
     for node in leaving:
         site.operate("remove", node.id)

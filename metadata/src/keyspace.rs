@@ -14,6 +14,7 @@
 //! | 01 | `08` | [`crate::rows::PoliciesRow`]: under which trust policy each anchor published last |
 //! | 01 | `09` | [`crate::rows::RetentionRow`]: how long evidence is kept, and how far erasing it came |
 //! | 01 | `0a` | [`crate::rows::ArchivesRow`]: how many archives of old log entries there are, and tiles that are wanted of them |
+//! | 01 | `10` | [`crate::rows::GcRow`]: fences of garbage collection and when they were made, what its last run did |
 //! | 10 | bucket name | bucket id |
 //! | 11 | bucket id | bucket row |
 //! | 12 | lease | lease row |
@@ -33,6 +34,10 @@
 //! | 41 | pack | pack row |
 //! | 42 | owner, pack | pack of an owner whose inline manifest does not name it |
 //! | 43 | start epoch, owner | owner whose references were staged and not yet committed |
+//! | 48 | bucket, key, !commit sequence | [`crate::rows::TrashRow`]: a removed version that can be brought back |
+//! | 49 | time of removal, key in 48 without its tag | index of 48 by age |
+//! | 4a | bucket | [`crate::rows::SpaceRow`]: what a bucket takes |
+//! | 4b | pack | bucket whose write made the pack row |
 //! | 50 | log, index | record and salt, or what is left of them; of an archived entry only if it was erased since |
 //! | 51 | log, level, tile | hashes |
 //! | 52 | chain name | [`crate::rows::ChainStateRow`]: what an anchor remembers of a chain |
@@ -89,6 +94,14 @@ pub enum Tag {
     OwnerPack = 0x42,
     /// Staged owners.
     Staged = 0x43,
+    /// Removed versions.
+    Trash = 0x48,
+    /// Those by age.
+    TrashAt = 0x49,
+    /// What buckets take.
+    Space = 0x4a,
+    /// Buckets of packs.
+    PackBucket = 0x4b,
     /// Records of the evidence log.
     Record = 0x50,
     /// Tiles of the evidence log.
@@ -133,6 +146,9 @@ pub const RETENTION: [u8; 2] = [Tag::Single as u8, 9];
 
 /// Archives of old entries of the log.
 pub const ARCHIVES: [u8; 2] = [Tag::Single as u8, 10];
+
+/// Garbage collection.
+pub const GC: [u8; 2] = [Tag::Single as u8, 0x10];
 
 /// Key that a node signs answers to possession audits with.
 pub fn answer_key(node: NodeId) -> Vec<u8> {
@@ -406,6 +422,39 @@ pub fn staged(epoch: Epoch, owner: &OwnerId) -> Vec<u8> {
 /// Owner from the key of a staged owner.
 pub fn staged_owner(row_key: &[u8]) -> Option<OwnerId> {
     Some(OwnerId::from_bytes(row_key.get(9..)?.try_into().ok()?))
+}
+
+/// A removed version.
+pub fn trash(bucket: BucketId, name: &str, seq: CommitSeq) -> Vec<u8> {
+    let mut out = named(Tag::Trash, bucket, name);
+    out.extend_from_slice(&(!seq.0).to_be_bytes());
+    out
+}
+
+/// Bucket in a key of a bucket's table.
+pub fn bucket_in(row_key: &[u8]) -> Option<BucketId> {
+    Some(BucketId(u64::from_be_bytes(row_key.get(1..9)?.try_into().ok()?)))
+}
+
+/// Index of a removed version by age.
+pub fn trash_at(removed: u64, trash_key: &[u8]) -> Vec<u8> {
+    key(Tag::TrashAt, &[&removed.to_be_bytes(), trash_key.get(1..).unwrap_or_default()])
+}
+
+/// Time, and key of the removed version, of a key of [`trash_at`].
+pub fn split_trash_at(row_key: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let (time, rest) = row_key.get(1..)?.split_at_checked(8)?;
+    Some((u64::from_be_bytes(time.try_into().ok()?), key(Tag::Trash, &[rest])))
+}
+
+/// What a bucket takes.
+pub fn space(bucket: BucketId) -> Vec<u8> {
+    in_bucket(Tag::Space, bucket)
+}
+
+/// Bucket whose write made a pack row.
+pub fn pack_bucket(id: &PackId) -> Vec<u8> {
+    key(Tag::PackBucket, &[id.as_bytes()])
 }
 
 /// Record.

@@ -21,9 +21,11 @@ use stele_types::seam::UnixMillis;
 use crate::kv::{KvError, KvRead, KvResult};
 
 mod current;
+mod gc;
 
 pub use current::CurrentRow;
 use current::etag_text;
+pub use gc::{FenceRow, GcRow, SpaceRow, TrashRow};
 
 /// Encodes a row.
 pub fn encode<T: Serialize>(row: &T) -> Vec<u8> {
@@ -105,6 +107,24 @@ pub struct DataRow {
     pub log_size: u64,
     /// Right edge of the evidence log, largest subtree first.
     pub log_edge: Vec<HashRow>,
+    /// Packs that something refers to.
+    #[serde(default)]
+    pub packs: u64,
+    /// Their payload.
+    #[serde(default)]
+    pub unique_bytes: u64,
+    /// Their shards, parity included, without headers.
+    #[serde(default)]
+    pub stored_bytes: u64,
+    /// How long removed versions are kept, ms of commit time.
+    #[serde(default)]
+    pub trash_ms: Option<u64>,
+    /// Removed versions that are kept.
+    #[serde(default)]
+    pub trash_versions: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub trash_bytes: u64,
 }
 
 /// A hash as MessagePack `bin`.

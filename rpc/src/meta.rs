@@ -1,6 +1,8 @@
 //! Requests to the metadata service: linearizable reads, and commands that go through raft.
 
+mod about;
 mod changes;
+mod gc;
 mod lease;
 mod listing;
 mod log;
@@ -8,9 +10,12 @@ mod log_archive;
 mod moves;
 mod nodes;
 mod status;
+mod trash;
 mod writes;
 
+pub use about::{Origin, RangeRef};
 pub use changes::{ChangeVersion, Changed, NewRetention, VersionChange};
+pub use gc::{BUCKETS_TOLD_MAX, BucketSpace, GcBegun, GcCommand, GcRun, GcStatus, GcTotals, PackCount, StrayCount};
 pub use lease::Lease;
 pub use listing::{ListPage, ListQuery, ListedKey};
 pub use log::{
@@ -26,12 +31,13 @@ pub use log_archive::{
 pub use moves::{AppendVersion, Expected, RenameKey, RenameToken};
 pub use nodes::{Heartbeat, Liveness, NewNode, TokenRow};
 pub use status::MetaStatus;
+pub use trash::{RestoreVersion, TRASH_PAGE_MAX, TrashCommand, TrashPage, TrashQuery, TrashedVersion};
 pub use writes::{Committed, CompleteUpload, Contents, DeleteItem, Deleted, PutVersion, WriteGuard};
 
 use serde::{Deserialize, Serialize};
 use stele_types::ids::{
-    BucketId, ClusterId, CommandSequence, DriveId, Epoch, LeaseId, MapEpoch, NodeId, OwnerId, PackId, PgEpoch, PgId,
-    RangeEpoch, RangeId, Salt, UploadId, VersionId,
+    ClusterId, CommandSequence, DriveId, Epoch, LeaseId, MapEpoch, NodeId, OwnerId, PackId, PgEpoch, PgId, Salt,
+    UploadId, VersionId,
 };
 use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeState, SlotMove};
 use stele_types::object::{
@@ -41,22 +47,6 @@ use stele_types::object::{
 use stele_types::pack::PackRow;
 use stele_types::role::Role;
 use stele_types::scheme::Scheme;
-
-/// Where a key lives, as the caller believes. Refused with `StaleRange` where it moved.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct RangeRef {
-    /// The bucket.
-    pub bucket: BucketId,
-    /// The range.
-    pub range: RangeId,
-    /// Epoch of the range row.
-    pub epoch: RangeEpoch,
-}
-
-impl RangeRef {
-    /// Where the evidence log keeps the events about the cluster itself: in no bucket.
-    pub const CLUSTER: Self = Self { bucket: BucketId(0), range: RangeId(0), epoch: RangeEpoch(0) };
-}
 
 /// Which version of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -68,17 +58,6 @@ pub enum VersionSelector {
     Null,
     /// This one.
     Id(VersionId),
-}
-
-/// Who asks, for records and audit.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Origin {
-    /// Access key.
-    pub principal: String,
-    /// Client address.
-    pub source: String,
-    /// The gateway.
-    pub node: NodeId,
 }
 
 /// A change of a bucket's configuration. Append-only.
@@ -195,6 +174,10 @@ pub enum MetaRequest {
     Log(LogRead),
     /// Keys that nodes sign answers to possession audits with.
     AnswerKeys,
+    /// What garbage collection did, and what space is used for.
+    GcStatus,
+    /// Removed versions that can be brought back.
+    Trash(TrashQuery),
 }
 
 /// A command with what makes a retry harmless.
@@ -446,6 +429,10 @@ pub enum Command {
         /// Held back.
         paused: bool,
     },
+    /// A step of a garbage collection.
+    Gc(GcCommand),
+    /// A change of the trash.
+    Trash(TrashCommand),
 }
 
 /// Most moves of one [`Command::MoveSlots`].
@@ -502,7 +489,7 @@ pub enum MetaReply {
         /// Current epoch.
         epoch: Epoch,
     },
-    /// To `PutVersion`, `CompleteUpload`, `AppendVersion` and `RenameKey`.
+    /// To `PutVersion`, `CompleteUpload`, `AppendVersion`, `RenameKey` and `Trash(Restore)`.
     Committed(Committed),
     /// To `Delete`, in the order asked.
     Deleted(Vec<Deleted>),
@@ -528,4 +515,12 @@ pub enum MetaReply {
     Log(LogReply),
     /// To `AnswerKeys`: by node, as the text of a verifier key (docs/formats/audit.md).
     AnswerKeys(Vec<(NodeId, String)>),
+    /// To `Gc(Begin)`.
+    GcBegun(GcBegun),
+    /// To `GcStatus`.
+    GcStatus(Box<GcStatus>),
+    /// To `Trash`.
+    Trash(TrashPage),
+    /// To `Trash(Purge)` and `Trash(Expire)`: how many versions were given up.
+    Purged(u64),
 }

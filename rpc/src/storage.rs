@@ -111,6 +111,32 @@ pub enum StorageRequest {
     /// Answer a question of a possession audit: the reply's body is a slice of the group, or empty if this node does
     /// not have the shard. The whole shard is read.
     Challenge(ShardChallenge),
+    /// Which PGs a drive holds packs of, whether its rows name the drive or not; ordered by PG.
+    Groups {
+        /// Drive to ask.
+        drive: DriveId,
+        /// Continue behind this PG.
+        after: Option<PgId>,
+        /// At most this many rows.
+        max: u32,
+    },
+    /// Inventory rows of certain packs. Those that the drive does not hold are left out.
+    Holds {
+        /// Drive to ask.
+        drive: DriveId,
+        /// Which, of one PG.
+        packs: Vec<PackId>,
+    },
+    /// As `Delete`, of packs of a PG that this drive has no slot of. Refused with `StalePg` if this node knows another
+    /// row of the PG, or one that names the drive.
+    DeleteStrays {
+        /// Target drive.
+        drive: DriveId,
+        /// The PG's row as the caller knows it. Epoch 0: there is none.
+        pg: PgRef,
+        /// Which.
+        packs: Vec<PackId>,
+    },
 }
 
 /// A question of a possession audit: for one group of 16 KiB of one shard.
@@ -203,14 +229,14 @@ pub enum StorageReply {
         /// Shards held of it.
         shards: Vec<u8>,
     },
-    /// To `Inventory`.
+    /// To `Inventory`, and to `Holds` in the order asked.
     Inventory {
         /// Ordered by pack id.
         rows: Vec<InventoryRow>,
         /// More rows follow.
         more: bool,
     },
-    /// To `Condemn` and `Delete`: the packs for which it was done, on stable media.
+    /// To `Condemn`, `Delete` and `DeleteStrays`: the packs for which it was done, on stable media.
     Packs(Vec<PackId>),
     /// To `Drives`.
     Drives(Vec<DriveStatus>),
@@ -223,4 +249,11 @@ pub enum StorageReply {
     },
     /// To `Challenge`: a signed answer (docs/formats/audit.md). Its slice is the reply's body.
     Answer(bytes::Bytes),
+    /// To `Groups`.
+    Groups {
+        /// Ordered by PG.
+        rows: Vec<PgId>,
+        /// More rows follow.
+        more: bool,
+    },
 }

@@ -15,6 +15,7 @@
 //! | [`plan`], `weather`, [`sabotage`] | what a seed means; promises broken on purpose |
 //! | [`client`], [`env`], [`verify`] | the clients, what they share, the last reader |
 //! | [`world`], [`faults`] | processes and devices, and what happens to them |
+//! | [`soak`] | garbage collection alone, over millions of versions |
 //! | [`run`], [`oracle`], [`findings`] | one seed from beginning to end, and its verdict |
 
 mod anchors;
@@ -42,6 +43,7 @@ pub mod run;
 pub mod runtime;
 pub mod sabotage;
 pub mod seed;
+pub mod soak;
 mod sweeps;
 pub mod topology;
 pub mod trace;

@@ -1,13 +1,14 @@
 //! Runs seeds and prints those that fail, with the tail of their trace.
 //!
 //! `cargo run -p stele-sim -- --seed 7`, `-- --seeds 0..500`, `-- --seeds 0..50 --sabotage reply-cache-off`,
-//! `-- --cluster --seeds 0..100`, `-- --quic --seeds 0..50`.
+//! `-- --cluster --seeds 0..100`, `-- --quic --seeds 0..50`, `-- --soak 1000000 --seed 1`.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use stele_sim::run::{Options, Report, Setting, run};
 use stele_sim::sabotage::Sabotage;
+use stele_sim::soak::{SoakOptions, soak};
 
 /// Deterministic simulation of a whole Stele cluster.
 #[derive(Parser, Debug)]
@@ -33,6 +34,9 @@ struct Arguments {
     /// Go on after the first seed that fails.
     #[arg(long)]
     all: bool,
+    /// Soak garbage collection with so many versions instead.
+    #[arg(long, value_name = "VERSIONS", conflicts_with_all = ["cluster", "quic", "sabotage", "focus"])]
+    soak: Option<u64>,
     /// Print every line of the trace.
     #[arg(long)]
     trace: bool,
@@ -49,6 +53,9 @@ fn main() -> anyhow::Result<ExitCode> {
         (None, Some(range)) => parse_range(range)?,
         (None, None) => (0, 20),
     };
+    if let Some(versions) = arguments.soak {
+        return soaks(first..end, versions);
+    }
     let setting = match (arguments.cluster, arguments.quic) {
         (_, true) => Setting::Quic,
         (true, false) => Setting::Cluster,
@@ -72,6 +79,20 @@ fn main() -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Soaks with each seed.
+#[expect(clippy::print_stdout, reason = "this is the command's output")]
+fn soaks(seeds: std::ops::Range<u64>, versions: u64) -> anyhow::Result<ExitCode> {
+    for seed in seeds {
+        let report = soak(SoakOptions::new(seed, versions))?;
+        println!("soak {seed}: {report:?}");
+        if let Err(why) = report.verdict() {
+            println!("soak {seed}: {why}");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn parse_range(text: &str) -> anyhow::Result<(u64, u64)> {

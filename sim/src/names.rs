@@ -1,6 +1,6 @@
 //! Short names of messages, for the trace.
 
-use stele_rpc::meta::{Command, LogCommand, MetaReply, MetaRequest};
+use stele_rpc::meta::{Command, GcCommand, LogCommand, MetaReply, MetaRequest, TrashCommand};
 use stele_rpc::storage::{StorageReply, StorageRequest};
 use stele_rpc::transport::{Message, Reply};
 
@@ -33,6 +33,8 @@ fn meta_name(request: &MetaRequest) -> &'static str {
         MetaRequest::JoinTokens => "JoinTokens",
         MetaRequest::Log(_) => "Log",
         MetaRequest::AnswerKeys => "AnswerKeys",
+        MetaRequest::GcStatus => "GcStatus",
+        MetaRequest::Trash(_) => "Trash",
         MetaRequest::Command(envelope) => command_name(&envelope.command),
     }
 }
@@ -70,6 +72,12 @@ fn command_name(command: &Command) -> &'static str {
         Command::ChangeVersion(_) => "ChangeVersion",
         Command::AppendVersion(_) => "AppendVersion",
         Command::RenameKey(_) => "RenameKey",
+        Command::Gc(GcCommand::Begin { .. }) => "BeginGc",
+        Command::Gc(GcCommand::Finish(_)) => "FinishGc",
+        Command::Trash(TrashCommand::Keep { .. }) => "KeepTrash",
+        Command::Trash(TrashCommand::Restore(_)) => "RestoreVersion",
+        Command::Trash(TrashCommand::Purge { .. }) => "PurgeTrash",
+        Command::Trash(TrashCommand::Expire { .. }) => "ExpireTrash",
         Command::Log(LogCommand::CommitCheckpoint { .. }) => "CommitCheckpoint",
         Command::Log(LogCommand::PublishNote(_)) => "PublishNote",
         Command::Log(LogCommand::SetEvidenceRetention { .. }) => "SetEvidenceRetention",
@@ -99,6 +107,9 @@ fn storage_name(request: &StorageRequest) -> &'static str {
         StorageRequest::Encodings { .. } => "Encodings",
         StorageRequest::TakeChallenge(_) => "TakeChallenge",
         StorageRequest::Challenge(_) => "Challenge",
+        StorageRequest::Groups { .. } => "Groups",
+        StorageRequest::Holds { .. } => "Holds",
+        StorageRequest::DeleteStrays { .. } => "DeleteStrays",
     }
 }
 

@@ -34,6 +34,7 @@ use stele_types::segment::{ShardHeader, payload_crcs};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 
 pub use self::health::Health;
+use self::index::PackView;
 use self::op::{Op, Outcome, Sequencer, Task, drive_failed};
 pub(crate) use self::reader::Range;
 use self::reader::ReadJob;
@@ -274,16 +275,27 @@ impl Drive {
     ) -> Result<(Vec<InventoryRow>, bool), RpcError> {
         self.usable()?;
         let (views, more) = self.shared.index().inventory(pg, after, max);
-        let rows = views.into_iter().map(|v| InventoryRow {
-            pack: v.pack,
-            start_epoch: v.start_epoch,
-            touched: v.touched,
-            condemned: v.condemned,
-            generation: v.generation,
-            shards: v.shards,
-            stored_bytes: v.stored_bytes,
-        });
-        Ok((rows.collect(), more))
+        Ok((views.into_iter().map(inventory_row).collect(), more))
+    }
+
+    /// Certain packs, as an inventory shows them; those that are not here are left out.
+    ///
+    /// # Errors
+    /// `DriveFailed` if the drive is out of service.
+    pub fn holds(&self, packs: &[PackId]) -> Result<Vec<InventoryRow>, RpcError> {
+        self.usable()?;
+        let index = self.shared.index();
+        let views = packs.iter().filter_map(|pack| index.pack(*pack));
+        Ok(views.map(|(_, view)| inventory_row(view)).collect())
+    }
+
+    /// PGs behind `after` of which there are packs here, and whether more follow.
+    ///
+    /// # Errors
+    /// `DriveFailed` if the drive is out of service.
+    pub fn groups(&self, after: Option<PgId>, max: usize) -> Result<(Vec<PgId>, bool), RpcError> {
+        self.usable()?;
+        Ok(self.shared.index().groups(after, max))
     }
 
     /// How packs of a PG behind `after` are kept, from one header each, and where to go on if more follow. Packs whose
@@ -337,5 +349,17 @@ impl Drive {
         if self.ops.send(Op { task: Task::Close, answer, charge: None }).await.is_ok() {
             let _closed = answered.await;
         }
+    }
+}
+
+fn inventory_row(view: PackView) -> InventoryRow {
+    InventoryRow {
+        pack: view.pack,
+        start_epoch: view.start_epoch,
+        touched: view.touched,
+        condemned: view.condemned,
+        generation: view.generation,
+        shards: view.shards,
+        stored_bytes: view.stored_bytes,
     }
 }

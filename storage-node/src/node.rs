@@ -270,6 +270,20 @@ impl StorageNode {
                 let (rows, next) = self.find(drive)?.encodings(pg, after, max as usize).await?;
                 plain(StorageReply::Encodings { rows, next })
             }
+            StorageRequest::Groups { drive, after, max } => {
+                let (rows, more) = self.find(drive)?.groups(after, (max as usize).clamp(1, INVENTORY_MAX))?;
+                plain(StorageReply::Groups { rows, more })
+            }
+            StorageRequest::Holds { drive, packs } => {
+                checks::few("Holds", packs.len(), INVENTORY_MAX)?;
+                plain(StorageReply::Inventory { rows: self.find(drive)?.holds(&packs)?, more: false })
+            }
+            StorageRequest::DeleteStrays { drive, pg, packs } => {
+                checks::few("DeleteStrays", packs.len(), SWEEP_PACKS_MAX)?;
+                let map = Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner));
+                checks::stray(&map, pg, drive)?;
+                plain(StorageReply::Packs(self.find(drive)?.delete(packs).await?))
+            }
             StorageRequest::TakeChallenge(_) => self.answers().and_then(|_| plain(StorageReply::Done)),
             StorageRequest::Challenge(challenge) => self.answers()?.answer(self, challenge).await,
         }

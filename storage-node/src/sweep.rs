@@ -1,44 +1,62 @@
 //! Garbage collection: packs that nothing refers to are condemned, and one run later, after a new
-//! fence and a new question, deleted. DESIGN.md section 7.
+//! fence and a new question, deleted. DESIGN.md section 7, docs/gc.md.
 //!
 //! | step | does |
 //! |---|---|
+//! | W0 expire | removed versions that were kept for long enough lose their references |
 //! | W1 fence | raises the epoch and fences G: no commit with a start epoch at or below G succeeds any more |
-//! | W2 list | packs of a PG started and touched at or below G, from all its drives |
-//! | W3 ask | the group's referenced packs of the PG, at fence G |
-//! | W4 decide | condemn, pardon, delete: [`plan`] |
-//! | W5 act | on every drive that holds the pack; a refusal anywhere takes the condemnation back |
+//! | W2 list | packs of a PG started and touched at or below G, from all its drives, page by page: `sources` |
+//! | W3 ask | the group's referenced packs of the PG, at fence G, beside the lists and in the same order |
+//! | W4 decide | condemn, pardon, wait, delete: `plan` |
+//! | W5 act | on every drive that holds the pack; a refusal anywhere takes the condemnation back: `group` |
+//! | W6 strays | shards on drives that the PG's row does not name: `strays` |
+//! | W7 tell | what was done, to the metadata service |
 //!
 //! Any doubt leaves a PG as it is: a drive missing beyond the scheme's m, a group that does not
-//! answer, a list that is not ordered. Deleting less than possible is always right.
+//! answer, a list that is not ordered, a PG whose row changed since its first question. Deleting less
+//! than possible is always right. Nothing here is remembered from run to run: condemnations are on
+//! the drives, and when which fence was made is in the metadata.
 
+mod group;
 mod plan;
+mod sources;
+mod strays;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use stele_rpc::client::{MetaClient, StorageClient, unexpected};
 use stele_rpc::error::{Code, RpcError};
-use stele_rpc::meta::{Command, CommandEnvelope, MetaReply, MetaRequest, Origin};
-use stele_rpc::storage::{InventoryRow, StorageReply, StorageRequest};
+use stele_rpc::meta::{
+    Command, CommandEnvelope, GcBegun, GcCommand, GcRun, GcStatus, MetaReply, MetaRequest, Origin, TRASH_PAGE_MAX,
+    TrashCommand,
+};
+use stele_rpc::storage::{StorageReply, StorageRequest};
 use stele_types::ids::{CommandSequence, DriveId, Epoch, MapEpoch, NodeId, PackId, PgId};
-use stele_types::map::{ClusterMap, PgRow};
-use stele_types::seam::{Clock, UnixMillis};
+use stele_types::map::ClusterMap;
+use stele_types::seam::Clock;
+use tokio::time::Instant;
 
-use self::plan::{Holdings, Plan, decide};
+use self::plan::ByDrive;
 use crate::config::Sabotage;
+
+/// Between two looks at whether a run is due, at most.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// Settings of a sweep.
 #[derive(Clone, Copy, Debug)]
 pub struct SweepConfig {
     /// Least time between condemnation and deletion.
     pub grace: Duration,
-    /// Rows per question.
+    /// Rows per question, and packs that are acted on at once. Memory grows with it and with the drives of a PG.
     pub page: u32,
     /// Patience with one answer.
     pub timeout: Duration,
+    /// Packs deleted per second; 0: as fast as it goes. Space returns as drives empty their segments, which
+    /// has limits of its own.
+    pub deletes_per_second: u32,
     /// Broken on purpose.
     pub sabotage: Sabotage,
 }
@@ -49,62 +67,82 @@ impl Default for SweepConfig {
             grace: Duration::from_secs(24 * 3600),
             page: 1000,
             timeout: Duration::from_secs(30),
+            deletes_per_second: 500,
             sabotage: Sabotage::default(),
         }
     }
-}
-
-/// What one run did. Packs count once, whatever the number of drives.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct SweepReport {
-    /// The fence.
-    pub fence: Epoch,
-    /// PGs swept.
-    pub pgs: u64,
-    /// PGs left as they were, and why.
-    pub voided: Vec<(PgId, String)>,
-    /// Packs looked at.
-    pub examined: u64,
-    /// Newly condemned.
-    pub condemned: u64,
-    /// Deleted.
-    pub deleted: u64,
-    /// Condemned before, found referenced now. Above zero: look into it.
-    pub pardoned: u64,
-    /// Touched meanwhile, so not condemned.
-    pub refused: u64,
 }
 
 /// The cluster as one run sees it.
 #[derive(Debug)]
 struct Cluster {
     map: Box<ClusterMap>,
+    /// Drives that take writes: the others can't be asked to condemn, so they count as silent.
     writable: BTreeSet<DriveId>,
 }
 
-/// Sweeps a cluster. One at a time.
+/// One run.
+#[derive(Debug)]
+struct Run {
+    begun: GcBegun,
+    cluster: Cluster,
+    report: GcRun,
+    /// When the next deletion may be sent.
+    next_delete: Instant,
+}
+
+impl Run {
+    fn fence(&self) -> Epoch {
+        self.begun.fence
+    }
+}
+
+/// Sweeps a cluster. One at a time; should two do so at once, each deletes only what it found unreferenced itself.
 #[derive(Debug)]
 pub struct SweepWorker {
     meta: MetaClient,
     storage: StorageClient,
     clock: Arc<dyn Clock>,
     config: SweepConfig,
-    /// Fences of earlier runs and when they were made, monotonic ms. Lost at a restart, which
-    /// starts the grace time of everything anew.
-    runs: Vec<(Epoch, UnixMillis)>,
 }
 
 impl SweepWorker {
-    /// A worker that has not run yet.
+    /// A worker.
     pub fn new(meta: MetaClient, storage: StorageClient, clock: Arc<dyn Clock>, config: SweepConfig) -> Self {
-        Self { meta, storage, clock, config, runs: Vec::new() }
+        Self { meta, storage, clock, config }
     }
 
-    /// Runs for ever, every `interval`; reports go to `tell`.
-    pub async fn run(mut self, interval: Duration, tell: impl Fn(Result<SweepReport, RpcError>) + Send) {
+    /// Runs for ever, `interval` after the last run began, whoever ran it, and only while `mine`; reports go to `tell`.
+    pub async fn run(
+        self,
+        interval: Duration,
+        mine: impl Fn() -> bool + Send,
+        tell: impl Fn(Result<GcRun, RpcError>) + Send,
+    ) {
         loop {
-            tokio::time::sleep(interval).await;
-            tell(self.run_once().await);
+            tokio::time::sleep((interval / 4).min(LOOK_EVERY)).await;
+            if !mine() {
+                continue;
+            }
+            match self.is_due(interval).await {
+                Ok(false) => {}
+                Ok(true) => tell(self.run_once().await),
+                Err(error) => tell(Err(error)),
+            }
+        }
+    }
+
+    async fn is_due(&self, interval: Duration) -> Result<bool, RpcError> {
+        let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        let Some(last) = self.status().await?.last_begun else { return Ok(true) };
+        // This machine's clock against commit time: being off makes a run early or late, and no worse.
+        Ok(self.clock.unix_millis().saturating_sub(last) >= interval)
+    }
+
+    async fn status(&self) -> Result<Box<GcStatus>, RpcError> {
+        match self.meta.call(MetaRequest::GcStatus, self.config.timeout).await? {
+            MetaReply::GcStatus(status) => Ok(status),
+            _ => Err(unexpected("to GcStatus")),
         }
     }
 
@@ -112,26 +150,25 @@ impl SweepWorker {
     ///
     /// # Errors
     /// If there is no fence or no map; nothing was swept then. Trouble with one PG is in the report.
-    pub async fn run_once(&mut self) -> Result<SweepReport, RpcError> {
+    pub async fn run_once(&self) -> Result<GcRun, RpcError> {
         let map = self.map().await?;
-        let fence = self.fence().await?;
-        let now = self.clock.monotonic_micros() / 1000;
-        // A pack condemned at E has waited since the first run known that fenced E or more.
-        let grace = u64::try_from(self.config.grace.as_millis()).unwrap_or(u64::MAX);
-        let ripe = self.runs.iter().filter(|(_, at)| now.saturating_sub(*at) >= grace).map(|(fence, _)| *fence).max();
-        if self.runs.last().is_none_or(|(last, _)| *last < fence) {
-            self.runs.push((fence, now));
-        }
-        self.runs.retain(|(old, _)| Some(*old) >= ripe);
-        let mut report = SweepReport { fence, ..SweepReport::default() };
+        let expired = self.expire().await?;
+        let begun = self.begin().await?;
+        let GcBegun { number, fence, ripe, began } = begun;
+        let report = GcRun { number, fence, ripe, began, expired, ..GcRun::default() };
         let cluster = Cluster { writable: self.writable_drives(&map).await, map };
-        for pg in &cluster.map.pgs {
-            match self.sweep_pg(&cluster, pg, (fence, ripe), &mut report).await {
-                Ok(()) => report.pgs += 1,
-                Err(error) => report.voided.push((pg.id, error.to_string())),
+        let mut run = Run { begun, cluster, report, next_delete: Instant::now() };
+        for at in 0..run.cluster.map.pgs.len() {
+            let Some(pg) = run.cluster.map.pgs.get(at).cloned() else { break };
+            match self.sweep_group(&mut run, &pg).await {
+                Ok(()) => run.report.pgs += 1,
+                Err(error) => run.report.leave(pg.id, &error.to_string()),
             }
         }
-        Ok(report)
+        self.sweep_strays(&mut run).await;
+        let report = Box::new(run.report);
+        self.command(Command::Gc(GcCommand::Finish(report.clone()))).await?;
+        Ok(*report)
     }
 
     async fn map(&self) -> Result<Box<ClusterMap>, RpcError> {
@@ -141,20 +178,18 @@ impl SweepWorker {
         }
     }
 
-    /// Drives that take writes: the others can't be asked to condemn, so they count as silent.
     async fn writable_drives(&self, map: &ClusterMap) -> BTreeSet<DriveId> {
         let nodes: BTreeSet<NodeId> = map.drives.iter().map(|row| row.node).collect();
-        let mut writable = BTreeSet::new();
-        for node in nodes {
-            let asked = self.storage.call(node, StorageRequest::Drives, Bytes::new(), self.config.timeout).await;
-            if let Ok((StorageReply::Drives(drives), _)) = asked {
-                writable.extend(drives.into_iter().filter(|d| d.healthy).map(|d| d.id));
-            }
-        }
-        writable
+        let ask = |node| self.storage.call(node, StorageRequest::Drives, Bytes::new(), self.config.timeout);
+        let answers = futures::future::join_all(nodes.into_iter().map(ask)).await;
+        let drives = answers.into_iter().flatten().filter_map(|(reply, _)| match reply {
+            StorageReply::Drives(drives) => Some(drives),
+            _ => None,
+        });
+        drives.flatten().filter(|drive| drive.healthy).map(|drive| drive.id).collect()
     }
 
-    async fn command(&self, command: Command) -> Result<(Epoch, Epoch), RpcError> {
+    async fn command(&self, command: Command) -> Result<MetaReply, RpcError> {
         let envelope = CommandEnvelope {
             lease: None,
             sequence: CommandSequence(0),
@@ -163,163 +198,55 @@ impl SweepWorker {
             salt: None,
             command,
         };
-        match self.meta.command(envelope, self.config.timeout).await? {
-            MetaReply::Epochs { fence, epoch } => Ok((fence, epoch)),
-            _ => Err(unexpected("to a command on epochs")),
+        self.meta.command(envelope, self.config.timeout).await
+    }
+
+    /// Gives up removed versions that were kept for long enough, so that this run finds their packs unreferenced.
+    async fn expire(&self) -> Result<u64, RpcError> {
+        let mut all = 0;
+        loop {
+            match self.command(Command::Trash(TrashCommand::Expire { max: TRASH_PAGE_MAX })).await? {
+                MetaReply::Purged(0) => return Ok(all),
+                MetaReply::Purged(some) => all += some,
+                _ => return Err(unexpected("to Trash(Expire)")),
+            }
         }
     }
 
-    async fn fence(&self) -> Result<Epoch, RpcError> {
-        let (_, epoch) = self.command(Command::AdvanceEpoch).await?;
-        let limit = Epoch(epoch.0.saturating_sub(1));
-        let (fence, _) = self.command(Command::Fence { limit }).await?;
-        Ok(fence)
+    /// W1.
+    async fn begin(&self) -> Result<GcBegun, RpcError> {
+        let grace_ms = u64::try_from(self.config.grace.as_millis()).unwrap_or(u64::MAX);
+        match self.command(Command::Gc(GcCommand::Begin { grace_ms })).await? {
+            MetaReply::GcBegun(begun) => Ok(begun),
+            _ => Err(unexpected("to Gc(Begin)")),
+        }
     }
 
-    async fn sweep_pg(
-        &self,
-        cluster: &Cluster,
-        pg: &PgRow,
-        (fence, ripe): (Epoch, Option<Epoch>),
-        report: &mut SweepReport,
-    ) -> Result<(), RpcError> {
-        let mut holdings = self.list(cluster, pg, fence).await?;
-        if holdings.is_empty() {
+    /// The PG's row is still the one that the questions were asked with.
+    ///
+    /// # Errors
+    /// It changed, so that what was found decides nothing, or nobody answers.
+    async fn still(&self, run: &Run, pg: PgId) -> Result<(), RpcError> {
+        let known = run.cluster.map.epoch;
+        let reply = self.meta.call(MetaRequest::ClusterMap { known }, self.config.timeout).await?;
+        let MetaReply::ClusterMap(newer) = reply else { return Err(unexpected("to ClusterMap")) };
+        let Some(newer) = newer else { return Ok(()) };
+        if newer.pg(pg) == run.cluster.map.pg(pg) {
             return Ok(());
         }
-        let referenced = if self.config.sabotage.deletes_without_asking() {
-            BTreeSet::new()
-        } else {
-            self.ask(pg.id, fence, &holdings).await?
-        };
-        report.examined += holdings.len() as u64;
-        let Plan { condemn, pardon, delete } = decide(&holdings, &referenced, ripe.filter(|ripe| *ripe < fence));
-        holdings.clear();
-        let (done, refused) = self.condemn(cluster, fence, condemn).await?;
-        report.condemned += done;
-        report.refused += refused;
-        report.pardoned += distinct(&pardon);
-        for (drive, packs) in pardon {
-            self.act(cluster, drive, packs, |drive, packs| StorageRequest::Pardon { drive, packs }).await?;
-        }
-        let mut deleted = BTreeSet::new();
-        for (drive, packs) in delete {
-            deleted
-                .extend(self.act(cluster, drive, packs, |drive, packs| StorageRequest::Delete { drive, packs }).await?);
-        }
-        report.deleted += deleted.len() as u64;
-        Ok(())
-    }
-
-    /// W2. Drives that don't answer are left out, at most m of them: a touch is durable on m + 1
-    /// drives, so one of those that answer would refuse.
-    async fn list(&self, cluster: &Cluster, pg: &PgRow, fence: Epoch) -> Result<Holdings, RpcError> {
-        let mut holdings = Holdings::new();
-        let mut silent = Vec::new();
-        for slot in &pg.slots {
-            let mut answers = Vec::new();
-            for drive in std::iter::once(slot.drive).chain(slot.incoming) {
-                answers.push(self.inventory(cluster, drive, pg.id).await.map(|rows| (drive, rows)));
-            }
-            let slot: Result<Vec<_>, RpcError> = answers.into_iter().collect();
-            match slot {
-                Ok(answers) => answers.into_iter().for_each(|(drive, rows)| hold(&mut holdings, fence, drive, rows)),
-                Err(error) => silent.push(error.to_string()),
-            }
-        }
-        if silent.len() <= pg.scheme.m() {
-            return Ok(holdings);
-        }
-        let text = format!(
-            "PG {}: {} drives did not answer, {} may: {}",
-            pg.id,
-            silent.len(),
-            pg.scheme.m(),
-            silent.join("; ")
-        );
-        Err(RpcError::new(Code::Unreachable, text))
-    }
-
-    async fn inventory(&self, cluster: &Cluster, drive: DriveId, pg: PgId) -> Result<Vec<InventoryRow>, RpcError> {
-        let (mut all, mut after) = (Vec::new(), None);
-        loop {
-            let request = StorageRequest::Inventory { drive, pg, after, max: self.config.page };
-            let (reply, _) = self.send(cluster, drive, request).await?;
-            let StorageReply::Inventory { rows, more } = reply else { return Err(unexpected("to Inventory")) };
-            if more && rows.last().map(|row| row.pack) <= after {
-                return Err(unexpected("an inventory that does not advance"));
-            }
-            after = rows.last().map(|row| row.pack).or(after);
-            all.extend(rows);
-            if !more {
-                return Ok(all);
-            }
-        }
-    }
-
-    /// W3: which of the held packs have references.
-    async fn ask(&self, pg: PgId, fence: Epoch, holdings: &Holdings) -> Result<BTreeSet<PackId>, RpcError> {
-        let (mut referenced, mut after) = (BTreeSet::new(), None);
-        loop {
-            let question = MetaRequest::ReferencedPacks { pg, fence, after, max: self.config.page };
-            let reply = self.meta.call(question, self.config.timeout).await?;
-            let MetaReply::Referenced { packs, more } = reply else { return Err(unexpected("to ReferencedPacks")) };
-            if !packs.is_sorted() || packs.first().is_some_and(|first| Some(*first) <= after) {
-                return Err(unexpected("referenced packs out of order"));
-            }
-            if more && packs.is_empty() {
-                return Err(unexpected("referenced packs that do not advance"));
-            }
-            after = packs.last().copied().or(after);
-            referenced.extend(packs.into_iter().filter(|pack| holdings.contains_key(pack)));
-            if !more {
-                return Ok(referenced);
-            }
-        }
-    }
-
-    /// Condemns; what any drive refuses is taken back on the others. Packs condemned and refused.
-    async fn condemn(
-        &self,
-        cluster: &Cluster,
-        epoch: Epoch,
-        wanted: BTreeMap<DriveId, Vec<PackId>>,
-    ) -> Result<(u64, u64), RpcError> {
-        let mut done: BTreeMap<PackId, Vec<DriveId>> = BTreeMap::new();
-        let mut refused = BTreeSet::new();
-        for (drive, packs) in wanted {
-            let condemned = self
-                .act(cluster, drive, packs.clone(), |drive, packs| StorageRequest::Condemn { drive, epoch, packs })
-                .await?;
-            let condemned: BTreeSet<PackId> = condemned.into_iter().collect();
-            refused.extend(packs.into_iter().filter(|pack| !condemned.contains(pack)));
-            for pack in condemned {
-                done.entry(pack).or_default().push(drive);
-            }
-        }
-        let mut back: BTreeMap<DriveId, Vec<PackId>> = BTreeMap::new();
-        for pack in &refused {
-            for drive in done.remove(pack).unwrap_or_default() {
-                back.entry(drive).or_default().push(*pack);
-            }
-        }
-        for (drive, packs) in back {
-            self.act(cluster, drive, packs, |drive, packs| StorageRequest::Pardon { drive, packs }).await?;
-        }
-        Ok((done.len() as u64, refused.len() as u64))
+        Err(RpcError::new(Code::StalePg, format!("PG {pg} changed since it was first asked about")))
     }
 
     /// Sends packs to a drive, a page at a time; the packs for which it was done.
     async fn act(
         &self,
-        cluster: &Cluster,
-        drive: DriveId,
-        packs: Vec<PackId>,
+        run: &Run,
+        (drive, packs): (DriveId, Vec<PackId>),
         request: impl Fn(DriveId, Vec<PackId>) -> StorageRequest,
     ) -> Result<Vec<PackId>, RpcError> {
         let mut done = Vec::new();
         for packs in packs.chunks(self.config.page.max(1) as usize) {
-            match self.send(cluster, drive, request(drive, packs.to_vec())).await?.0 {
+            match self.send(&run.cluster, drive, request(drive, packs.to_vec())).await? {
                 StorageReply::Packs(packs) => done.extend(packs),
                 StorageReply::Done => {}
                 _ => return Err(unexpected("to a sweep request")),
@@ -328,28 +255,30 @@ impl SweepWorker {
         Ok(done)
     }
 
-    async fn send(
-        &self,
-        cluster: &Cluster,
-        drive: DriveId,
-        request: StorageRequest,
-    ) -> Result<(StorageReply, Bytes), RpcError> {
+    async fn pardon(&self, run: &Run, packs: ByDrive<PackId>) -> Result<(), RpcError> {
+        for on_drive in packs {
+            self.act(run, on_drive, |drive, packs| StorageRequest::Pardon { drive, packs }).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until so many deletions fit the rate.
+    async fn throttle(&self, run: &mut Run, packs: usize) {
+        tokio::time::sleep_until(run.next_delete).await;
+        if let Some(micros) =
+            (packs as u64).saturating_mul(1_000_000).checked_div(self.config.deletes_per_second.into())
+        {
+            run.next_delete = Instant::now() + Duration::from_micros(micros);
+        }
+    }
+
+    async fn send(&self, cluster: &Cluster, drive: DriveId, request: StorageRequest) -> Result<StorageReply, RpcError> {
         let Some(row) = cluster.map.drive(drive) else {
             return Err(RpcError::new(Code::NoSuchDrive, format!("drive {drive} is not in the cluster map")));
         };
         if !cluster.writable.contains(&drive) {
             return Err(RpcError::new(Code::DriveFailed, format!("drive {drive} ({}) takes no writes", row.name)));
         }
-        self.storage.call(row.node, request, Bytes::new(), self.config.timeout).await
+        self.storage.call(row.node, request, Bytes::new(), self.config.timeout).await.map(|(reply, _)| reply)
     }
-}
-
-fn hold(holdings: &mut Holdings, fence: Epoch, drive: DriveId, rows: Vec<InventoryRow>) {
-    for row in rows.into_iter().filter(|row| row.start_epoch <= fence && row.touched <= fence) {
-        holdings.entry(row.pack).or_default().insert(drive, row.condemned);
-    }
-}
-
-fn distinct(by_drive: &BTreeMap<DriveId, Vec<PackId>>) -> u64 {
-    by_drive.values().flatten().collect::<BTreeSet<_>>().len() as u64
 }

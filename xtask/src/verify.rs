@@ -124,6 +124,7 @@ fn drives(steps: &mut Steps, extent: Extent) {
         let count = if extent == Extent::Full { "10000" } else { "1500" };
         with_clients("loadtest/acceptance/space.py", &["--operations".into(), count.into()])
     });
+    steps.run("garbage of a cluster, and its trash", || with_clients("loadtest/acceptance/gc.py", &[]));
     steps.run("lost shards come back", || with_clients("loadtest/acceptance/repair.py", &[]));
     steps.run("a lost node is replaced", || {
         let losses = if extent == Extent::Full { "2" } else { "1" };

@@ -8,7 +8,9 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+use stele_rpc::meta::GcStatus;
 
+use super::gc::GcGauges;
 use super::status::Status;
 use crate::real;
 
@@ -48,6 +50,7 @@ struct StoreGauges {
 pub(crate) struct Metrics {
     registry: Registry,
     gauges: StoreGauges,
+    gc: GcGauges,
 }
 
 /// Every metric's name begins with this.
@@ -84,14 +87,16 @@ impl Metrics {
         registry.register_with_unit("process_cpu", "CPU time of this process", Unit::Seconds, g.process_cpu.clone());
         let help = "Resident memory of this process";
         registry.register_with_unit("process_resident", help, Unit::Bytes, g.process_resident.clone());
-        Self { registry, gauges }
+        let gc = GcGauges::default();
+        gc.register(&mut registry);
+        Self { registry, gauges, gc }
     }
 
-    /// The page, with the store's gauges as `status` says.
+    /// The page, with the store's gauges as `status` and `gc` say.
     ///
     /// # Errors
     /// If a value can't be written.
-    pub(crate) fn encode(&self, status: &Status) -> Result<String, fmt::Error> {
+    pub(crate) fn encode(&self, status: &Status, gc: Option<&GcStatus>) -> Result<String, fmt::Error> {
         let as_i64 = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let g = &self.gauges;
         g.ready.set(i64::from(status.ready));
@@ -113,6 +118,9 @@ impl Metrics {
         g.logical_bytes.set(as_i64(status.logical_bytes));
         g.live_bytes.set(as_i64(status.live_bytes));
         g.used_bytes.set(as_i64(status.used_bytes));
+        if let Some(gc) = gc {
+            self.gc.set(gc);
+        }
         if let Some((cpu, resident)) = real::process_usage() {
             g.process_cpu.set(cpu);
             g.process_resident.set(as_i64(resident));

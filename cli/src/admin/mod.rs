@@ -6,8 +6,10 @@
 //! | `/health/ready` | 200 when requests are served, else 503; JSON with reasons |
 //! | `/metrics` | Prometheus text |
 //! | `/status` | JSON, what `stele status` prints |
+//! | `/gc` | JSON, what `stele gc status` prints |
 //! | `/log/...` | the evidence log ([`stele_s3_gateway::log_archive::pages`]) |
 
+mod gc;
 pub(crate) mod metrics;
 pub(crate) mod status;
 pub(crate) mod view;
@@ -28,12 +30,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use metrics::Metrics;
-use view::View;
+use view::{View, gc_status};
 
 /// Connections served at once; further ones wait.
 const CONNECTIONS_MAX: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-const SERVED: &str = "served here: /health/live /health/ready /metrics /status /log/checkpoint /log/tile/\n";
+const SERVED: &str = "served here: /health/live /health/ready /metrics /status /gc /log/checkpoint /log/tile/\n";
 
 /// What the pages show. Served from the first moment; the view comes once everything is open.
 #[derive(Debug, Default)]
@@ -59,6 +61,7 @@ impl Pages {
             "/health/ready" => self.ready().await,
             "/metrics" => self.metrics().await,
             "/status" => self.status().await,
+            "/gc" => self.gc().await,
             _ => match path.strip_prefix("/log/") {
                 Some(path) => self.log(path).await,
                 None => text(StatusCode::NOT_FOUND, SERVED.into()),
@@ -99,9 +102,19 @@ impl Pages {
         }
     }
 
+    async fn gc(&self) -> Response<Full<Bytes>> {
+        let Some(view) = self.view.get() else { return starting() };
+        match gc_status(&view.meta).await {
+            Ok(status) => as_json(StatusCode::OK, &json!(status)),
+            Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+        }
+    }
+
     async fn metrics(&self) -> Response<Full<Bytes>> {
         let (Some(view), Some(metrics)) = (self.view.get(), self.metrics.get()) else { return starting() };
-        match metrics.encode(&view.status().await) {
+        // Without an answer the gauges stay as they were; that nobody answers is in the status.
+        let gc = gc_status(&view.meta).await.ok();
+        match metrics.encode(&view.status().await, gc.as_ref()) {
             Ok(page) => {
                 let mut response = text(StatusCode::OK, page);
                 let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

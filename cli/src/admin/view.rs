@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stele_rpc::client::{MetaClient, StorageClient, unexpected};
 use stele_rpc::error::RpcError;
-use stele_rpc::meta::{Liveness, MetaReply, MetaRequest, MetaStatus};
+use stele_rpc::meta::{GcStatus, Liveness, MetaReply, MetaRequest, MetaStatus};
 use stele_rpc::storage::DriveStatus;
 use stele_s3_gateway::gateway::Gateway;
 use stele_s3_gateway::log_archive::pages::LogSource;
@@ -107,6 +107,17 @@ async fn liveness(meta: &MetaClient) -> Result<Vec<Liveness>, RpcError> {
     match meta.call(MetaRequest::Liveness, TIMEOUT).await? {
         MetaReply::Liveness(liveness) => Ok(liveness),
         _ => Err(unexpected("to Liveness")),
+    }
+}
+
+/// What garbage collection did, and what space is used for.
+///
+/// # Errors
+/// The metadata service does not answer.
+pub(crate) async fn gc_status(meta: &MetaClient) -> Result<GcStatus, RpcError> {
+    match meta.call(MetaRequest::GcStatus, TIMEOUT).await? {
+        MetaReply::GcStatus(status) => Ok(*status),
+        _ => Err(unexpected("to GcStatus")),
     }
 }
 

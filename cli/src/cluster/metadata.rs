@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use stele_metadata::{Founding, MetadataConfig, MetadataNode, files, overseer};
-use stele_rpc::client::{MetaClient, StorageClient};
+use stele_rpc::client::MetaClient;
 use stele_rpc::meta::Command;
 use stele_rpc::tls::authority::ClusterCa;
-use stele_storage_node::sweep::{SweepConfig, SweepWorker};
+use stele_storage_node::sweep::SweepWorker;
 use stele_types::ids::{MapEpoch, NodeId};
 use stele_types::map::{ClusterMap, NodeRow, NodeState};
 use stele_types::role::Role;
@@ -85,13 +85,11 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     };
     let Some(following) = following else { return stop(running, &node).await };
     running.background.push(following);
-    running.background.push(tokio::spawn(sweep(
-        config.clone(),
-        meta.clone(),
-        wire.storage(),
-        clock,
-        Arc::clone(&node),
-    )));
+    // When which fence was made is in the metadata: a new leader goes on where the last one ended.
+    let sweeper = SweepWorker::new(meta.clone(), wire.storage(), clock, config.gc.settings());
+    let leader = Arc::clone(&node);
+    let leads = move || leader.leads();
+    running.background.push(tokio::spawn(sweeper.run(config.gc.interval.duration(), leads, tell_sweep)));
     let view = View::of_node(&meta, &wire, None);
     let metrics = Metrics::new(|registry| node.metrics().register(registry));
     pages.opened(view, metrics);
@@ -195,27 +193,6 @@ async fn found(member: &Member, config: &Config, dir: &NodeDir, meta: &MetaClien
     let command = Command::InitCluster { cluster: member.cluster, drives: Vec::new(), map: Box::new(map) };
     meta.command(cluster_command(command, member.node), FOUND_TIMEOUT).await.context("founding the cluster")?;
     dir.save(&Member { founded: true, ..member.clone() }).await
-}
-
-/// Sweeps while this node leads. A new leader begins the grace time of everything anew.
-async fn sweep(
-    config: Config,
-    meta: MetaClient,
-    storage: StorageClient,
-    clock: Arc<dyn Clock>,
-    node: Arc<MetadataNode>,
-) {
-    let settings = || SweepConfig { grace: config.gc.grace.duration(), ..SweepConfig::default() };
-    let mut worker: Option<SweepWorker> = None;
-    loop {
-        tokio::time::sleep(config.gc.interval.duration()).await;
-        if node.leads() {
-            let fresh = || SweepWorker::new(meta.clone(), storage.clone(), Arc::clone(&clock), settings());
-            tell_sweep(worker.get_or_insert_with(fresh).run_once().await);
-        } else {
-            worker = None;
-        }
-    }
 }
 
 /// Node ids of operators' certificates.

@@ -23,7 +23,7 @@ mod init;
 mod join;
 mod metadata;
 mod node_dir;
-mod operator;
+pub(crate) mod operator;
 pub(crate) mod plan;
 mod process;
 mod s3_gateway;

@@ -10,11 +10,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use stele_rpc::client::{MetaClient, unexpected};
 use stele_rpc::join::token::{ADDRESSES_MAX, JoinToken};
-use stele_rpc::meta::{Command, LogCommand, MetaReply, MetaRequest};
+use stele_rpc::meta::{
+    Command, Committed, GcStatus, LogCommand, MetaReply, MetaRequest, RestoreVersion, TrashCommand, TrashPage,
+    TrashQuery,
+};
 use stele_rpc::quic::config::QuicConfig;
 use stele_rpc::storage::DriveStatus;
 use stele_rpc::tls::authority::fingerprint_of_pem;
-use stele_types::ids::NodeId;
+use stele_types::ids::{BucketId, NodeId};
 use stele_types::map::{ClusterMap, NodeRow, NodeState};
 use stele_types::role::Role;
 use stele_types::scheme::Scheme;
@@ -24,7 +27,7 @@ use super::admin_file::{AdminFile, MetadataAddress};
 use super::metadata::OPERATOR;
 use super::plan::Prospect;
 use super::wire::Wire;
-use crate::admin::view::View;
+use crate::admin::view::{View, gc_status};
 use crate::dev::watch::{cluster_command, cluster_map};
 use crate::real::{OsRng, RealClock};
 use crate::status_command;
@@ -255,6 +258,70 @@ impl Operator {
     pub(crate) async fn keep_evidence(&self, keep_ms: Option<u64>) -> anyhow::Result<()> {
         self.map().await?;
         self.command(Command::Log(LogCommand::SetEvidenceRetention { keep_ms })).await.map(drop)
+    }
+
+    /// What garbage collection did.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub(crate) async fn gc_status(&self) -> anyhow::Result<GcStatus> {
+        self.map().await?;
+        Ok(gc_status(&self.meta).await?)
+    }
+
+    /// The id of a bucket.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub(crate) async fn bucket(&self, name: &str) -> anyhow::Result<BucketId> {
+        self.map().await?;
+        match self.meta.call(MetaRequest::Bucket { name: name.to_owned() }, TIMEOUT).await? {
+            MetaReply::Bucket(row) => Ok(row.id),
+            _ => bail!(unexpected("to Bucket")),
+        }
+    }
+
+    /// Changes the trash.
+    ///
+    /// # Errors
+    /// The cluster does not answer, or refuses.
+    pub(crate) async fn change_trash(&self, change: TrashCommand) -> anyhow::Result<MetaReply> {
+        self.map().await?;
+        self.command(Command::Trash(change)).await
+    }
+
+    /// Gives removed versions up; how many.
+    ///
+    /// # Errors
+    /// As [`Self::change_trash`].
+    pub(crate) async fn purge(&self, purge: TrashCommand) -> anyhow::Result<u64> {
+        match self.change_trash(purge).await? {
+            MetaReply::Purged(count) => Ok(count),
+            _ => bail!(unexpected("to Trash(Purge)")),
+        }
+    }
+
+    /// Brings a removed version back.
+    ///
+    /// # Errors
+    /// It is not in the trash, its bucket is gone, or its key is taken.
+    pub(crate) async fn restore(&self, restore: RestoreVersion) -> anyhow::Result<Committed> {
+        match self.change_trash(TrashCommand::Restore(Box::new(restore))).await? {
+            MetaReply::Committed(committed) => Ok(committed),
+            _ => bail!(unexpected("to Trash(Restore)")),
+        }
+    }
+
+    /// A page of the trash.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub(crate) async fn trash(&self, query: TrashQuery) -> anyhow::Result<TrashPage> {
+        self.map().await?;
+        match self.meta.call(MetaRequest::Trash(query), TIMEOUT).await? {
+            MetaReply::Trash(page) => Ok(page),
+            _ => bail!(unexpected("to Trash")),
+        }
     }
 
     /// Prints the state of the cluster.

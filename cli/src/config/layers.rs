@@ -140,7 +140,7 @@ enum Shape {
 }
 
 /// Every variable, and the setting it stands for.
-const VARIABLES: [(&str, &[&str], Shape); 46] = [
+const VARIABLES: [(&str, &[&str], Shape); 47] = [
     ("STELE_DATA", &["data"], Shape::Text),
     ("STELE_DRIVES", &["drives"], Shape::Integer),
     ("STELE_S3_ADDR", &["s3_addr"], Shape::Text),
@@ -164,6 +164,7 @@ const VARIABLES: [(&str, &[&str], Shape); 46] = [
     ("STELE_MEMORY_CACHE", &["memory", "cache"], Shape::Text),
     ("STELE_GC_INTERVAL", &["gc", "interval"], Shape::Text),
     ("STELE_GC_GRACE", &["gc", "grace"], Shape::Text),
+    ("STELE_GC_DELETES_PER_SECOND", &["gc", "deletes_per_second"], Shape::Integer),
     ("STELE_REPAIR_INTERVAL", &["repair", "interval"], Shape::Text),
     ("STELE_REPAIR_RATE", &["repair", "rate"], Shape::Text),
     ("STELE_HEALING_REPLACE_AFTER", &["healing", "replace_after"], Shape::Text),

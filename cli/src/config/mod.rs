@@ -13,6 +13,7 @@ use stele_rpc::meta::LOG_BUCKET;
 use stele_s3_gateway::http::target::Hosts;
 use stele_s3_gateway::possession::Schedule;
 use stele_storage_node::repair::RepairConfig;
+use stele_storage_node::sweep::SweepConfig;
 
 pub(crate) use chains::{ChainSettings, Kind as ChainKind, TSA_PREFIX};
 pub(crate) use layers::{Flags, NodeFlags, PortFlags, load, load_node};
@@ -128,6 +129,16 @@ pub(crate) struct Gc {
     pub(crate) interval: Span,
     /// Least time between condemning a pack and deleting it.
     pub(crate) grace: Span,
+    /// Packs deleted a second; 0: as many as it can.
+    pub(crate) deletes_per_second: u32,
+}
+
+impl Gc {
+    /// As a sweep takes it.
+    pub(crate) fn settings(&self) -> SweepConfig {
+        let (grace, deletes_per_second) = (self.grace.duration(), self.deletes_per_second);
+        SweepConfig { grace, deletes_per_second, ..SweepConfig::default() }
+    }
 }
 
 /// Missing shards.
@@ -308,7 +319,8 @@ impl Default for Memory {
 
 impl Default for Gc {
     fn default() -> Self {
-        Self { interval: Span(3_600_000), grace: Span(86_400_000) }
+        let deletes_per_second = SweepConfig::default().deletes_per_second;
+        Self { interval: Span(3_600_000), grace: Span(86_400_000), deletes_per_second }
     }
 }
 

@@ -10,7 +10,7 @@ use stele_metadata::{MetadataConfig, MetadataNode, files};
 use stele_rpc::client::{MetaClient, StorageClient};
 use stele_rpc::error::RpcError;
 use stele_rpc::memory::MemoryNetwork;
-use stele_rpc::meta::Command;
+use stele_rpc::meta::{Command, GcRun};
 use stele_s3_gateway::api::{Cpu, GatewayConfig, GatewayDeps};
 use stele_s3_gateway::gateway::Gateway;
 use stele_s3_gateway::log_archive::run_archiver;
@@ -20,7 +20,7 @@ use stele_storage_node::exec::Executor;
 use stele_storage_node::metrics::Metrics as StorageMetrics;
 use stele_storage_node::node::{Answers, DriveSpec, StorageNode};
 use stele_storage_node::repair::{RepairReport, RepairWorker};
-use stele_storage_node::sweep::{SweepConfig, SweepReport, SweepWorker};
+use stele_storage_node::sweep::SweepWorker;
 use stele_types::ids::NodeId;
 use stele_types::map::ClusterMap;
 use stele_types::scheme::Scheme;
@@ -145,9 +145,9 @@ impl Store {
         self.background
             .extend(schedule.map(|schedule| tokio::spawn(run_schedule(Arc::downgrade(&self.gateway), schedule))));
         self.background.push(tokio::spawn(run_archiver(Arc::downgrade(&self.gateway))));
-        let sweep = SweepConfig { grace: config.gc.grace.duration(), ..SweepConfig::default() };
-        let sweeper = SweepWorker::new(self.meta_client.clone(), self.storage_client.clone(), clock, sweep);
-        self.background.push(tokio::spawn(sweeper.run(config.gc.interval.duration(), tell_sweep)));
+        let (meta, storage) = (self.meta_client.clone(), self.storage_client.clone());
+        let sweeper = SweepWorker::new(meta, storage, clock, config.gc.settings());
+        self.background.push(tokio::spawn(sweeper.run(config.gc.interval.duration(), || true, tell_sweep)));
         let clients = (self.meta_client.clone(), self.storage_client.clone());
         let repairer = RepairWorker::new(STORAGE, clients, rng, config.repair.settings(), self.storage_metrics.clone());
         self.background.push(tokio::spawn(repairer.run(config.repair.interval.duration(), tell_repair)));
@@ -227,16 +227,17 @@ async fn tell_states(meta: &MetaClient, map: &ClusterMap, storage: &StorageNode)
     Ok(())
 }
 
-pub(crate) fn tell_sweep(outcome: Result<SweepReport, RpcError>) {
-    let report = match outcome {
-        Ok(report) => report,
+pub(crate) fn tell_sweep(outcome: Result<GcRun, RpcError>) {
+    let run = match outcome {
+        Ok(run) => run,
         Err(error) => return tracing::warn!(%error, "sweep not run; the next one tries again"),
     };
-    for (pg, why) in &report.voided {
+    for (pg, why) in &run.voided {
         tracing::warn!(%pg, why, "placement group not swept");
     }
-    let SweepReport { examined, condemned, deleted, pardoned, refused, .. } = report;
-    tracing::info!(fence = %report.fence, examined, condemned, deleted, pardoned, refused, "sweep");
+    let GcRun { number, examined, pardoned, refused, .. } = run;
+    let (condemned, deleted, strays) = (run.condemned.packs, run.deleted.packs, run.strays.found.packs);
+    tracing::info!(number, fence = %run.fence, examined, condemned, deleted, pardoned, refused, strays, "sweep");
 }
 
 /// What a look at missing shards brought, where there was anything to tell.

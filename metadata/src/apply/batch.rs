@@ -11,7 +11,7 @@ use stele_types::seam::UnixMillis;
 
 use crate::keyspace;
 use crate::kv::{KvError, KvRead, KvResult, KvTxn};
-use crate::rows::{DataRow, GroupRow, HashRow, LeaseRow, RootRow, corrupt, encode, load};
+use crate::rows::{DataRow, GroupRow, HashRow, LeaseRow, RootRow, SpaceRow, corrupt, encode, load};
 
 /// Switches of the state machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -101,6 +101,8 @@ pub struct Batch<'a> {
     pub(crate) root: RootRow,
     pub(crate) data: DataRow,
     pub(crate) log: Option<LogTail>,
+    /// What buckets take, where it changed.
+    pub(crate) space: BTreeMap<BucketId, SpaceRow>,
     buckets: BTreeMap<BucketId, Option<BucketRow>>,
     leases: BTreeMap<LeaseId, Option<LeaseRow>>,
 }
@@ -147,7 +149,8 @@ impl<'a> Batch<'a> {
         let group = load(rows, &keyspace::GROUP)?.unwrap_or_default();
         let root = load(rows, &keyspace::ROOT)?.unwrap_or_default();
         let data = load(rows, &keyspace::DATA)?.unwrap_or_default();
-        Ok(Self { rows, options, group, root, data, log: None, buckets: BTreeMap::new(), leases: BTreeMap::new() })
+        let (space, buckets, leases) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Ok(Self { rows, options, group, root, data, log: None, space, buckets, leases })
     }
 
     /// Writes back what was decoded once.
@@ -156,6 +159,7 @@ impl<'a> Batch<'a> {
     /// The store failed.
     pub fn finish(mut self) -> KvResult<()> {
         self.flush_leases()?;
+        self.flush_space()?;
         if let Some(log) = &self.log {
             self.data.log_size = log.edge.size();
             self.data.log_edge = log.edge.peaks().iter().map(|hash| HashRow(*hash)).collect();

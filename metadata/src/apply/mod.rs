@@ -172,6 +172,8 @@ impl Batch<'_> {
             Command::Log(LogCommand::ArchiveAnchors(made)) => self.archive_anchors(made),
             Command::Log(LogCommand::WantTile { level, index }) => self.want_tile(*level, *index),
             Command::Log(LogCommand::RestoreTile { index, leaves, tiles }) => self.restore_tile(*index, leaves, tiles),
+            Command::Gc(command) => self.gc(cx, command),
+            Command::Trash(command) => self.trash(cx, command),
             Command::SetAnswerKey { node, key } => self.set_answer_key(cx, *node, key),
         }
     }
@@ -200,6 +202,8 @@ fn needs_lease(command: &Command) -> bool {
         | Command::CreateBucket { .. }
         | Command::ConfigureBucket { .. }
         | Command::DeleteBucket { .. }
+        | Command::Gc(_)
+        | Command::Trash(_)
         | Command::Log(_) => false,
         Command::StageReferences { .. }
         | Command::PutVersion(_)

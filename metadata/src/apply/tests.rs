@@ -17,6 +17,7 @@ mod archives;
 mod checkpoint;
 mod cluster_events;
 mod erasure;
+mod gc;
 mod lifecycle;
 mod lock;
 mod model;
@@ -24,6 +25,7 @@ mod moves;
 mod nodes;
 mod slots;
 mod tags;
+mod trash;
 
 fn code<T: std::fmt::Debug>(answer: Result<T, RpcError>) -> Code {
     answer.unwrap_err().code

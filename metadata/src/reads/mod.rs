@@ -2,10 +2,12 @@
 //! that every read that starts after a commit sees it. Pure: rows in, reply out.
 
 mod buckets;
+mod gc;
 mod keys;
 mod listing;
 mod log;
 mod references;
+mod trash;
 mod uploads;
 
 use stele_evidence::tree::Edge;
@@ -81,6 +83,8 @@ pub(crate) fn answer(rows: &dyn KvRead, request: &MetaRequest) -> ReadResult<Met
         MetaRequest::Status => Ok(MetaReply::Status(Box::new(status(rows)?))),
         MetaRequest::Log(asked) => Ok(MetaReply::Log(log::read(rows, asked)?)),
         MetaRequest::AnswerKeys => Ok(MetaReply::AnswerKeys(answer_keys(rows)?)),
+        MetaRequest::GcStatus => Ok(MetaReply::GcStatus(Box::new(gc::status(rows)?))),
+        MetaRequest::Trash(query) => trash::page(rows, query),
         MetaRequest::JoinTokens => Ok(MetaReply::JoinTokens(join_tokens(rows)?)),
         MetaRequest::Command(_) | MetaRequest::Heartbeat(_) | MetaRequest::Liveness | MetaRequest::Peers => {
             refuse(Code::Malformed, "this is not a read of rows")

@@ -27,7 +27,10 @@ pub fn by_role(role: Role, message: &Message) -> bool {
 fn stores(role: Role, request: &StorageRequest) -> bool {
     let sweeps = matches!(
         request,
-        StorageRequest::Condemn { .. } | StorageRequest::Pardon { .. } | StorageRequest::Delete { .. }
+        StorageRequest::Condemn { .. }
+            | StorageRequest::Pardon { .. }
+            | StorageRequest::Delete { .. }
+            | StorageRequest::DeleteStrays { .. }
     );
     match role {
         Role::StorageNode | Role::Metadata => true,
@@ -71,6 +74,14 @@ fn commands(role: Role, command: &Command) -> bool {
     if matches!(command, Command::FlipSlot { .. }) {
         return matches!(role, Role::Metadata | Role::StorageNode);
     }
+    // A grace time that anybody could shorten would be none.
+    if matches!(command, Command::Gc(_)) {
+        return role == Role::Metadata;
+    }
+    // What users removed comes back only by an operator's hand.
+    if matches!(command, Command::Trash(_)) {
+        return matches!(role, Role::Metadata | Role::Admin);
+    }
     let closes = matches!(command, Command::Log(_)) && !audits;
     match role {
         Role::Admin => !closes,
@@ -93,7 +104,8 @@ pub fn standard() -> Authorizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meta::{AuditStep, AuditStepKind, CommandEnvelope, TreeHead};
+    use crate::meta::{AuditStep, AuditStepKind, CommandEnvelope, GcCommand, TrashCommand, TreeHead};
+    use crate::storage::PgRef;
     use stele_types::ids::{CommandSequence, DriveId, NodeId, PgEpoch, PgId};
     use stele_types::map::{DriveState, NodeState};
 
@@ -121,6 +133,8 @@ mod tests {
         let to = DriveId::from_bytes([1; 16]);
         let flip = Command::FlipSlot { pg: PgId(0), epoch: PgEpoch(1), slot: 0, to };
         assert_eq!(allowed(&command(flip)), [Metadata, StorageNode]);
+        assert_eq!(allowed(&command(Command::Gc(GcCommand::Begin { grace_ms: 1 }))), [Metadata]);
+        assert_eq!(allowed(&command(Command::Trash(TrashCommand::Keep { window_ms: None }))), [Metadata, Admin]);
         let state = Command::SetNodeState { node: NodeId(1), state: NodeState::Removed };
         assert_eq!(allowed(&command(state)), [Metadata, Admin]);
         let drive = DriveId::from_bytes([1; 16]);
@@ -147,6 +161,9 @@ mod tests {
         assert_eq!(allowed(&command(key)), [Metadata, StorageNode, S3Gateway, Anchor, Admin]);
         assert_eq!(allowed(&Message::Meta(MetaRequest::Liveness)), Role::ALL);
         assert_eq!(allowed(&Message::Renew(bytes::Bytes::new())), [Metadata, StorageNode, S3Gateway, Anchor]);
+        let (drive, pg) = (DriveId::from_bytes([1; 16]), PgRef { pg: PgId(0), epoch: PgEpoch(1) });
+        let strays = StorageRequest::DeleteStrays { drive, pg, packs: Vec::new() };
+        assert_eq!(allowed(&Message::Storage(strays)), [Metadata, StorageNode]);
         assert_eq!(allowed(&Message::Storage(StorageRequest::Drives)), [Metadata, StorageNode, S3Gateway, Admin]);
     }
 }

@@ -4,3 +4,4 @@ mod repeat;
 #[cfg(feature = "sabotage")]
 mod sabotages;
 mod seeds;
+mod soak;

@@ -294,7 +294,28 @@ impl Index {
         (rows, more)
     }
 
-    /// Which PGs have packs here.
+    /// PGs behind `after` of which there are packs here, and whether more follow.
+    pub(crate) fn groups(&self, after: Option<PgId>, max: usize) -> (Vec<PgId>, bool) {
+        let (mut found, mut last) = (Vec::new(), after);
+        while let Some(next) = self.group_behind(last) {
+            if found.len() == max {
+                return (found, true);
+            }
+            found.push(next);
+            last = Some(next);
+        }
+        (found, false)
+    }
+
+    fn group_behind(&self, after: Option<PgId>) -> Option<PgId> {
+        let from = match after {
+            Some(pg) => PgId(pg.0.checked_add(1)?),
+            None => PgId(0),
+        };
+        self.by_pg.range((from, PackId::from_bytes([0; 32]))..).next().map(|(pg, _)| *pg)
+    }
+
+    /// Packs here.
     pub(crate) fn packs(&self) -> u64 {
         self.by_pg.len() as u64
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::storage::PgRef;
-use stele_types::ids::{DriveId, PackId};
+use stele_types::ids::{DriveId, PackId, PgEpoch};
 use stele_types::limits::PACK_BYTES_MAX;
 use stele_types::map::{ClusterMap, PgRow};
 use stele_types::pack::{Encoding, PackPreimage};
@@ -68,6 +68,18 @@ fn not_yet(row: &PgRow, pg: PgRef) -> RpcError {
 pub(super) fn knows(map: &ClusterMap, pg: PgRef) -> Result<(), RpcError> {
     let row = row(map, pg)?;
     if row.epoch < pg.epoch { Err(not_yet(row, pg)) } else { Ok(()) }
+}
+
+/// The caller knows the PG as it is, and the drive has no part in it.
+pub(super) fn stray(map: &ClusterMap, pg: PgRef, drive: DriveId) -> Result<(), RpcError> {
+    let known = map.pg(pg.pg);
+    let epoch = known.map_or(PgEpoch(0), |row| row.epoch);
+    if epoch == pg.epoch && !known.is_some_and(|row| row.uses(drive)) {
+        return Ok(());
+    }
+    let text =
+        format!("PG {} is at epoch {epoch} here and at {} in the request, or names drive {drive}", pg.pg, pg.epoch);
+    Err(RpcError { newer_pg: known.cloned().map(Box::new), ..RpcError::new(Code::StalePg, text) })
 }
 
 /// The parts of a store fit each other; its header, without CRCs.

@@ -1,72 +1,89 @@
-//! W4: what to do with each pack, from what drives hold and what is referenced. Pure.
+//! W4: what to do with a pack, from what drives hold and whether something refers to it. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use stele_types::ids::{DriveId, Epoch, PackId};
+use stele_types::ids::{DriveId, Epoch};
 
-/// Packs at or below the fence: which drives hold them, and since which fence each condemns them.
-pub(super) type Holdings = BTreeMap<PackId, BTreeMap<DriveId, Option<Epoch>>>;
-
-/// Orders by drive.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Plan {
-    pub(super) condemn: BTreeMap<DriveId, Vec<PackId>>,
-    pub(super) pardon: BTreeMap<DriveId, Vec<PackId>>,
-    pub(super) delete: BTreeMap<DriveId, Vec<PackId>>,
+/// What a drive holds of a pack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Held {
+    pub(super) drive: DriveId,
+    /// Fence at which the drive condemned it.
+    pub(super) condemned: Option<Epoch>,
+    pub(super) bytes: u64,
 }
 
-/// Packs whose every holder has condemned them at or below `ripe`, a fence below the present one
-/// whose grace time is over, are deleted; nothing is while there is no such fence.
-pub(super) fn decide(holdings: &Holdings, referenced: &BTreeSet<PackId>, ripe: Option<Epoch>) -> Plan {
-    let mut plan = Plan::default();
-    for (pack, holders) in holdings {
-        let is_ripe = |condemned: &Option<Epoch>| condemned.is_some() && *condemned <= ripe;
-        let delete = holders.values().all(is_ripe);
-        for (drive, condemned) in holders {
-            let list = match (referenced.contains(pack), condemned) {
-                (true, None) => continue,
-                (true, Some(_)) => &mut plan.pardon,
-                (false, _) if delete => &mut plan.delete,
-                (false, None) => &mut plan.condemn,
-                (false, Some(_)) => continue,
-            };
-            list.entry(*drive).or_default().push(*pack);
+/// What is done with a pack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// Something refers to it, and no drive has condemned it.
+    Keep,
+    /// Something refers to it: drives that condemned it take that back.
+    Pardon,
+    /// Nothing does: drives that have not condemned it do so.
+    Condemn,
+    /// Nothing does, and some drive has not waited long enough.
+    Wait,
+    /// Nothing does, as before, and every holder has waited long enough.
+    Delete,
+}
+
+impl Verdict {
+    /// Whether a drive that condemned the pack, or did not, is to be asked.
+    pub(super) const fn concerns(self, condemned: bool) -> bool {
+        match self {
+            Self::Keep | Self::Wait => false,
+            Self::Pardon | Self::Delete => condemned,
+            Self::Condemn => !condemned,
         }
     }
-    plan
 }
+
+/// Judges a pack. It is deleted only if every holder condemned it at or below `ripe`, a fence below the present one
+/// whose grace time is over; nothing is while there is no such fence. A drive that was away in an earlier run thus
+/// delays the deletion everywhere, and condemns now.
+pub(super) fn judge(holders: &[Held], referenced: bool, ripe: Option<Epoch>) -> Verdict {
+    let is_ripe = |held: &Held| held.condemned.is_some() && held.condemned <= ripe;
+    if referenced {
+        return if holders.iter().any(|held| held.condemned.is_some()) { Verdict::Pardon } else { Verdict::Keep };
+    }
+    if holders.iter().any(|held| held.condemned.is_none()) {
+        Verdict::Condemn
+    } else if holders.iter().all(is_ripe) {
+        Verdict::Delete
+    } else {
+        Verdict::Wait
+    }
+}
+
+/// Packs for each drive.
+pub(super) type ByDrive<T> = BTreeMap<DriveId, Vec<T>>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pack(n: u8) -> PackId {
-        PackId::from_bytes([n; 32])
-    }
-
-    fn drive(n: u8) -> DriveId {
-        DriveId::from_bytes([n; 16])
-    }
-
-    fn held(n: u8, condemned: [Option<u64>; 2]) -> (PackId, BTreeMap<DriveId, Option<Epoch>>) {
-        (pack(n), (1..).map(drive).zip(condemned.map(|c| c.map(Epoch))).collect())
+    fn held(condemned: [Option<u64>; 2]) -> [Held; 2] {
+        let one =
+            |n: u8, c: Option<u64>| Held { drive: DriveId::from_bytes([n; 16]), condemned: c.map(Epoch), bytes: 1 };
+        [one(1, condemned[0]), one(2, condemned[1])]
     }
 
     #[test]
     fn a_pack_goes_only_when_every_holder_condemned_it_in_a_ripe_run() {
-        let holdings: Holdings = [
-            held(1, [None, None]),
-            held(2, [Some(4), None]),
-            held(3, [Some(4), Some(4)]),
-            held(4, [Some(4), Some(5)]),
-            held(5, [Some(4), Some(4)]),
-        ]
-        .into();
-        let plan = decide(&holdings, &[pack(5)].into(), Some(Epoch(4)));
-        assert_eq!(plan.condemn, [(drive(1), vec![pack(1)]), (drive(2), vec![pack(1), pack(2)])].into());
-        assert_eq!(plan.delete, [(drive(1), vec![pack(3)]), (drive(2), vec![pack(3)])].into());
-        assert_eq!(plan.pardon, [(drive(1), vec![pack(5)]), (drive(2), vec![pack(5)])].into());
-        let unripe = decide(&holdings, &BTreeSet::new(), None);
-        assert!(unripe.delete.is_empty());
+        let ripe = Some(Epoch(4));
+        for (condemned, unreferenced, referenced) in [
+            ([None, None], Verdict::Condemn, Verdict::Keep),
+            ([Some(4), None], Verdict::Condemn, Verdict::Pardon),
+            ([Some(4), Some(4)], Verdict::Delete, Verdict::Pardon),
+            ([Some(4), Some(3)], Verdict::Delete, Verdict::Pardon),
+            ([Some(4), Some(5)], Verdict::Wait, Verdict::Pardon),
+        ] {
+            assert_eq!(judge(&held(condemned), false, ripe), unreferenced, "{condemned:?}");
+            assert_eq!(judge(&held(condemned), true, ripe), referenced, "{condemned:?}");
+            assert_ne!(judge(&held(condemned), false, None), Verdict::Delete, "{condemned:?}");
+        }
+        assert!(Verdict::Condemn.concerns(false) && !Verdict::Condemn.concerns(true));
+        assert!(Verdict::Delete.concerns(true) && !Verdict::Keep.concerns(true) && !Verdict::Wait.concerns(true));
     }
 }

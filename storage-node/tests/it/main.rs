@@ -12,5 +12,7 @@ mod node;
 mod pg_epoch;
 mod reclaim;
 mod repair;
+mod stage;
+mod strays;
 mod sweep;
 mod world;

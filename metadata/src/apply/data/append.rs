@@ -62,7 +62,7 @@ impl Batch<'_> {
         self.check_append(append, &base)?;
         let replaced = self.must_be_removable(cx, &key, seq)?;
         let contents = &put.contents;
-        self.extend_references(&base.owner, (&base.manifest, &contents.manifest), &contents.packs)?;
+        self.extend_references((bucket.id, &base.owner), (&base.manifest, &contents.manifest), &contents.packs)?;
         self.release_packs(&base.owner, &append.released)?;
         self.detach_version(cx, &mut key, replaced, (Event::Overwrite, put.replaced_salt))?;
         let attributes = put.attributes.clone();

@@ -14,6 +14,8 @@ mod lock;
 mod parts;
 mod references;
 mod rename;
+mod space;
+mod trash;
 mod uploads;
 mod versions;
 

@@ -38,7 +38,7 @@ impl Batch<'_> {
         if replaced.as_ref().is_some_and(|old| old.owner == part.owner) {
             return Err(owner_in_use(&part.owner));
         }
-        self.add_references(&part.owner, packs, Some(&part.manifest))?;
+        self.add_references((bucket.id, &part.owner), packs, Some(&part.manifest))?;
         self.unstage(at.guard, &part.owner)?;
         let generation = replaced.as_ref().map_or(1, |old| old.generation + 1);
         if let Some(old) = replaced {

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::meta::{MetaReply, WriteGuard};
-use stele_types::ids::{OwnerId, PackId};
+use stele_types::ids::{BucketId, OwnerId, PackId};
 use stele_types::manifest::Manifest;
 use stele_types::pack::PackRow;
 
@@ -68,10 +68,11 @@ impl Batch<'_> {
         Ok(false)
     }
 
-    /// Makes `owner` refer to `packs`, of which those its inline manifest names are not listed.
+    /// Makes `owner` refer to `packs`, of which those its inline manifest names are not listed. New ones count for
+    /// `bucket`.
     pub(crate) fn add_references(
         &mut self,
-        owner: &OwnerId,
+        (bucket, owner): (BucketId, &OwnerId),
         packs: &[PackRow],
         manifest: Option<&Manifest>,
     ) -> KvResult<()> {
@@ -79,8 +80,16 @@ impl Batch<'_> {
         for row in packs {
             let key = keyspace::pack(&row.pack);
             let known: Option<PackRow> = load(self.rows, &key)?;
-            if known.is_none_or(|known| known.generation < row.generation) {
-                self.rows.put(&key, &encode(row))?;
+            match &known {
+                None => {
+                    self.count_new_pack(row, bucket)?;
+                    self.rows.put(&key, &encode(row))?;
+                }
+                Some(known) if known.generation < row.generation => {
+                    self.count_other_encoding(known, row)?;
+                    self.rows.put(&key, &encode(row))?;
+                }
+                Some(_) => {}
             }
             self.rows.put(&keyspace::reference(row.pg, &row.pack, owner), &[])?;
             if !inline.contains(&row.pack) {
@@ -108,14 +117,14 @@ impl Batch<'_> {
     /// the new one does not are listed from now on, and `added` are new.
     pub(crate) fn extend_references(
         &mut self,
-        owner: &OwnerId,
+        (bucket, owner): (BucketId, &OwnerId),
         (old, new): (&Manifest, &Manifest),
         added: &[PackRow],
     ) -> KvResult<()> {
         for pack in inline_packs(old).difference(&inline_packs(new)) {
             self.rows.put(&keyspace::owner_pack(owner, pack), &[])?;
         }
-        self.add_references(owner, added, Some(new))
+        self.add_references((bucket, owner), added, Some(new))
     }
 
     /// Drops an owner's references to packs that its manifest does not name any more.
@@ -158,6 +167,7 @@ impl Batch<'_> {
         };
         self.rows.delete(&keyspace::reference(row.pg, pack, owner))?;
         if !self.any(&keyspace::references(row.pg, pack))? {
+            self.count_pack_out(&row)?;
             self.rows.delete(&pack_key)?;
         }
         Ok(())
@@ -197,7 +207,7 @@ impl Batch<'_> {
         self.admit(guard)?;
         self.check_packs(&Manifest::Inline(Vec::new()), packs, &[])?;
         self.rows.put(&keyspace::staged(guard.start_epoch, owner), &[])?;
-        self.add_references(owner, packs, None)?;
+        self.add_references((guard.range.bucket, owner), packs, None)?;
         Ok(MetaReply::Done)
     }
 

@@ -3,7 +3,7 @@
 
 use stele_evidence::record::Event;
 use stele_rpc::error::Code;
-use stele_rpc::meta::{Committed, MetaReply, PutVersion};
+use stele_rpc::meta::{Committed, LOG_BUCKET, MetaReply, PutVersion};
 use stele_types::ids::{CommitSeq, OwnerId, Salt, VersionId};
 use stele_types::limits::OBJECT_TAGS_MAX;
 use stele_types::object::{Attributes, BucketRow, Facts, Lock, Versioning};
@@ -84,8 +84,7 @@ impl Batch<'_> {
         let logged = Logged { event, bucket: key.bucket, key: key.key, id, row: &row, salt };
         self.log_event(cx, &logged, &mut key.row)?;
         self.put_row(&key.version_key(seq), &row)?;
-        self.data.versions += 1;
-        self.data.logical_bytes += row.len;
+        self.count_version(key.bucket.id, row.len, u64::saturating_add)?;
         if row.null_version {
             key.row.null = Some(seq);
         }
@@ -93,7 +92,8 @@ impl Batch<'_> {
         Ok((id, row))
     }
 
-    /// Removes a version with its references and logs that. The caller settles what is newest.
+    /// Removes a version with its references, or keeps both in the trash, and logs that. The caller settles what is
+    /// newest.
     pub(crate) fn remove_version(
         &mut self,
         cx: Context<'_>,
@@ -101,8 +101,14 @@ impl Batch<'_> {
         removable: Removable,
         why: (Event, Salt),
     ) -> KvResult<VersionRow> {
+        let (seq, event) = (removable.seq, why.0);
         let row = self.detach_version(cx, key, removable, why)?;
-        self.drop_references(&row.owner, &row.manifest)?;
+        // Archives of the log are rewritten so that erased records are gone from them.
+        if self.data.trash_ms.is_some() && !row.delete_marker && key.bucket.name != LOG_BUCKET {
+            self.put_into_trash(cx, key, (seq, &row), event == Event::Overwrite)?;
+        } else {
+            self.drop_references(&row.owner, &row.manifest)?;
+        }
         Ok(row)
     }
 
@@ -116,8 +122,7 @@ impl Batch<'_> {
         why: (Event, Salt),
     ) -> KvResult<VersionRow> {
         self.rows.delete(&key.version_key(seq))?;
-        self.data.versions = self.data.versions.saturating_sub(1);
-        self.data.logical_bytes = self.data.logical_bytes.saturating_sub(row.len);
+        self.count_version(key.bucket.id, row.len, u64::saturating_sub)?;
         if key.row.null == Some(seq) {
             key.row.null = None;
         }
@@ -193,7 +198,7 @@ impl Batch<'_> {
         let mut key = self.key_state(&bucket, &put.key)?;
         let contents = &put.contents;
         // New references first: a pack both versions share must not lose its row in between.
-        self.add_references(&contents.owner, &contents.packs, Some(&contents.manifest))?;
+        self.add_references((bucket.id, &contents.owner), &contents.packs, Some(&contents.manifest))?;
         self.unstage(&put.guard, &contents.owner)?;
         let null_version = writes_null(&bucket);
         if let Some(replaced) = replaced {

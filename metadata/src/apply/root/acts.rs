@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use stele_evidence::record::{DETAIL_BYTES_MAX, Event};
-use stele_rpc::meta::{BucketChange, Command, LogCommand};
+use stele_rpc::meta::{BucketChange, Command, LogCommand, TrashCommand};
 use stele_types::ids::DriveId;
 use stele_types::map::{ClusterMap, DriveRow, DriveState, NodeRow, NodeState, SlotMove};
 use stele_types::object::{BucketRow, Cors, CorsMethod, ObjectLock, RetentionMode, RetentionPeriod, Tags, Versioning};
@@ -39,6 +39,7 @@ pub(crate) fn is_act(command: &Command) -> bool {
         | Command::CreateBucket { .. }
         | Command::ConfigureBucket { .. }
         | Command::DeleteBucket { .. }
+        | Command::Trash(TrashCommand::Keep { .. } | TrashCommand::Purge { .. })
         | Command::Log(
             LogCommand::PublishNote(_)
             | LogCommand::Audit(_)
@@ -50,6 +51,8 @@ pub(crate) fn is_act(command: &Command) -> bool {
         | Command::ReleaseLease { .. }
         | Command::AdvanceEpoch
         | Command::Fence { .. }
+        | Command::Gc(_)
+        | Command::Trash(TrashCommand::Restore(_) | TrashCommand::Expire { .. })
         | Command::Log(
             LogCommand::CommitCheckpoint { .. }
             | LogCommand::SaveChain { .. }

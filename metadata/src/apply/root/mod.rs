@@ -5,6 +5,7 @@
 pub(crate) mod acts;
 mod buckets;
 mod cluster;
+mod gc;
 mod leases;
 mod lifecycle;
 mod moves;

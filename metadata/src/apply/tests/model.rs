@@ -391,9 +391,9 @@ impl Run {
         let rows: BTreeSet<PackId> =
             self.m.table(Tag::Pack).iter().map(|(key, _)| PackId::from_bytes(key[1..].try_into().unwrap())).collect();
         assert_eq!(rows, distinct, "a pack row exists exactly while it is referenced");
+        gc::check_counts(&self.m);
     }
 
-    /// Log, records, the keys' chains of events, tiles and proofs.
     fn check_log(&self) {
         let view = self.m.kv.view().unwrap();
         let mut edge = Edge::default();
