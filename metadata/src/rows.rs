@@ -20,8 +20,11 @@ use stele_types::seam::UnixMillis;
 
 use crate::kv::{KvError, KvRead, KvResult};
 
+mod backups;
 mod current;
 
+pub(crate) use backups::backup_state;
+pub use backups::{BackupsRow, OriginsRow, RestoreRow};
 pub use current::CurrentRow;
 use current::etag_text;
 

@@ -1,5 +1,6 @@
 //! Requests to the metadata service: linearizable reads, and commands that go through raft.
 
+mod backups;
 mod changes;
 mod listing;
 mod log;
@@ -9,6 +10,7 @@ mod nodes;
 mod status;
 mod writes;
 
+pub use backups::{BACKUP_NAME_BYTES_MAX, BackupCommand, BackupMade, BackupState, ClosedLog, Compared, RestoredFrom};
 pub use changes::{ChangeVersion, Changed, NewRetention, VersionChange};
 pub use listing::{ListPage, ListQuery, ListedKey};
 pub use log::{
@@ -431,6 +433,8 @@ pub enum Command {
         /// The drive that takes over.
         to: DriveId,
     },
+    /// Backups of the metadata.
+    Backup(BackupCommand),
 }
 
 /// Most moves of one [`Command::MoveSlots`].

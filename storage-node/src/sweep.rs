@@ -12,6 +12,7 @@
 //! Any doubt leaves a PG as it is: a drive missing beyond the scheme's m, a group that does not
 //! answer, a list that is not ordered. Deleting less than possible is always right.
 
+mod backups;
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -193,7 +194,8 @@ impl SweepWorker {
             self.ask(pg.id, fence, &holdings).await?
         };
         report.examined += holdings.len() as u64;
-        let Plan { condemn, pardon, delete } = decide(&holdings, &referenced, ripe.filter(|ripe| *ripe < fence));
+        let plan = decide(&holdings, &referenced, ripe.filter(|ripe| *ripe < fence));
+        let Plan { condemn, pardon, delete } = self.as_backups_admit(plan, &holdings, &referenced).await?;
         holdings.clear();
         let (done, refused) = self.condemn(cluster, fence, condemn).await?;
         report.condemned += done;

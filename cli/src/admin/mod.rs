@@ -8,6 +8,7 @@
 //! | `/status` | JSON, what `stele status` prints |
 //! | `/log/...` | the evidence log ([`stele_s3_gateway::log_archive::pages`]) |
 
+pub(crate) mod backups;
 pub(crate) mod metrics;
 pub(crate) mod status;
 pub(crate) mod view;

@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`init`] | `stele cluster init`: CA, first metadata node, admin file |
+//! | [`restore`], [`compare`] | a new first metadata node of a backup, and what it does before sweeps go on |
 //! | [`metadata`], [`storage_node`], [`s3_gateway`] | the roles |
 //! | [`operator`], [`admin_file`] | what an operator does, and with which papers |
 //! | [`join`], [`desk`] | joining, from both sides |
@@ -15,6 +16,7 @@
 mod admin_file;
 mod anchor;
 pub(crate) mod command;
+mod compare;
 mod desk;
 mod drive_list;
 mod follow;
@@ -24,6 +26,7 @@ mod metadata;
 mod node_dir;
 mod operator;
 mod process;
+mod restore;
 mod s3_gateway;
 mod storage_node;
 pub(crate) mod wire;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use stele_metadata::REPLACE_AFTER;
+use stele_metadata::backup::Recipient;
 use stele_rpc::meta::LOG_BUCKET;
 use stele_s3_gateway::http::target::Hosts;
 use stele_s3_gateway::possession::Schedule;
@@ -45,6 +46,7 @@ pub(crate) struct Config {
     pub(crate) gc: Gc,
     pub(crate) repair: Repair,
     pub(crate) healing: Healing,
+    pub(crate) backup: Backup,
     pub(crate) log: Log,
     pub(crate) audit: Audit,
     pub(crate) possession: Possession,
@@ -159,6 +161,28 @@ impl Default for Repair {
 pub(crate) struct Healing {
     /// A drive that does not serve for so long is replaced in its placement groups.
     pub(crate) replace_after: Span,
+}
+
+/// Backups of the metadata. Unused by `stele dev`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Backup {
+    /// Where they go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
+    /// The operator's public key, from `stele backup keygen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) recipient: Option<String>,
+    /// From one to the next.
+    pub(crate) interval: Span,
+    /// Backups that are kept; older ones are removed.
+    pub(crate) keep: u32,
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self { url: None, recipient: None, interval: Span(3_600_000), keep: 48 }
+    }
 }
 
 /// What is logged, to stderr.
@@ -276,6 +300,7 @@ impl Default for Config {
             gc: Gc::default(),
             repair: Repair::default(),
             healing: Healing::default(),
+            backup: Backup::default(),
             log: Log::default(),
             audit: Audit::default(),
             possession: Possession::default(),
@@ -412,6 +437,7 @@ impl Config {
         if !(1_000..=86_400_000 * 366).contains(&after.0) {
             return Err(format!("healing.replace_after = {after}: 1s to 366d are possible"));
         }
+        self.backup.check()?;
         let Possession { interval, sample, bucket } = &self.possession;
         if interval.0 != 0 && !(1_000..=86_400_000 * 366).contains(&interval.0) {
             return Err(format!("possession.interval = {interval}: 1s to 366d are possible, or 0s for none"));
@@ -443,6 +469,25 @@ impl Config {
         }
         if access_key.is_some() != (secrets == 1) {
             return Err("root.access_key and root.secret_key belong together; set both or neither".into());
+        }
+        Ok(())
+    }
+}
+
+impl Backup {
+    fn check(&self) -> Result<(), String> {
+        if self.url.is_some() != self.recipient.is_some() {
+            return Err("backup.url and backup.recipient belong together; set both or neither".into());
+        }
+        if let Some(recipient) = &self.recipient {
+            recipient.parse::<Recipient>().map_err(|error| format!("backup.recipient: {error}"))?;
+        }
+        let interval = self.interval;
+        if !(1_000..=86_400_000 * 31).contains(&interval.0) {
+            return Err(format!("backup.interval = {interval}: 1s to 31d are possible"));
+        }
+        if !(1..=100_000).contains(&self.keep) {
+            return Err(format!("backup.keep = {}: 1 to 100000 are possible", self.keep));
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stele_types::role::Role;
 
-use crate::meta::{Command, LogCommand, MetaRequest};
+use crate::meta::{BackupCommand, Command, LogCommand, MetaRequest};
 use crate::storage::StorageRequest;
 use crate::transport::Message;
 
@@ -68,6 +68,14 @@ fn commands(role: Role, command: &Command) -> bool {
     // Only who looked at the drives can say that one holds all of a slot.
     if matches!(command, Command::FlipSlot { .. }) {
         return matches!(role, Role::Metadata | Role::StorageNode);
+    }
+    if let Command::Backup(backup) = command {
+        let asked = match backup {
+            BackupCommand::Want | BackupCommand::EndComparison(_) => true,
+            BackupCommand::Expect { interval_ms } => interval_ms.is_none(),
+            BackupCommand::Made(_) | BackupCommand::AdmitDeletion { .. } => false,
+        };
+        return role == Role::Metadata || (role == Role::Admin && asked);
     }
     let closes = matches!(command, Command::Log(_)) && !audits;
     match role {

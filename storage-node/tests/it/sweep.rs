@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use stele_rpc::client::{MetaClient, StorageClient};
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::memory::MemoryNetwork;
-use stele_rpc::meta::{Command, MetaReply, MetaRequest};
+use stele_rpc::meta::{BackupCommand, Command, MetaReply, MetaRequest};
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
 use stele_storage_node::exec::Executor;
 use stele_storage_node::media::model::ModelDisk;
@@ -25,6 +25,8 @@ struct Metadata {
     epoch: AtomicU64,
     referenced: Mutex<BTreeSet<PackId>>,
     silent: AtomicU64,
+    /// Condemnations up to this epoch are in a backup.
+    backed_up: AtomicU64,
 }
 
 #[async_trait]
@@ -37,6 +39,10 @@ impl Service for Metadata {
             MetaRequest::Command(envelope) => match envelope.command {
                 Command::AdvanceEpoch => epochs(self.epoch.fetch_add(1, Ordering::Relaxed) + 1),
                 Command::Fence { .. } => epochs(self.epoch.load(Ordering::Relaxed)),
+                Command::Backup(BackupCommand::AdmitDeletion { condemned }) => {
+                    let admitted = condemned.min(Epoch(self.backed_up.load(Ordering::Relaxed)));
+                    MetaReply::Epochs { fence: admitted, epoch: Epoch(self.epoch.load(Ordering::Relaxed)) }
+                }
                 other => panic!("a sweep never sends {other:?}"),
             },
             MetaRequest::ReferencedPacks { after, max, .. } => {
@@ -85,7 +91,11 @@ impl Stage {
         for pack in &packs {
             world.store(pack).await.unwrap();
         }
-        let metadata = Arc::new(Metadata { epoch: AtomicU64::new(10), ..Metadata::default() });
+        let metadata = Arc::new(Metadata {
+            epoch: AtomicU64::new(10),
+            backed_up: AtomicU64::new(u64::MAX),
+            ..Metadata::default()
+        });
         metadata.referenced.lock().unwrap().extend(packs.iter().step_by(2).map(|p| p.id));
         let network = Arc::new(MemoryNetwork::default());
         network.bind(NodeId(1), Arc::clone(&world.node) as Arc<dyn Service>);
@@ -141,6 +151,22 @@ fn a_reference_found_meanwhile_pardons() {
         assert!(stage.held().await.contains(&stage.packs[1].id));
         let row = stage.world.inventory().await.into_iter().find(|r| r.pack == stage.packs[1].id).unwrap();
         assert_eq!(row.condemned, None);
+    });
+}
+
+#[test]
+fn a_pack_stays_until_a_backup_does_not_need_it() {
+    virtual_time(async {
+        let mut stage = Stage::new(SweepConfig { grace: Duration::ZERO, ..day() }).await;
+        stage.metadata.backed_up.store(0, Ordering::Relaxed);
+        assert_eq!(stage.run().await.condemned, 10);
+        for _ in 0..3 {
+            let report = stage.run().await;
+            assert_eq!((report.condemned, report.deleted, report.pardoned, report.voided.len()), (0, 0, 0, 0));
+        }
+        assert_eq!(stage.held().await.len(), 20);
+        stage.metadata.backed_up.store(10, Ordering::Relaxed);
+        assert_eq!(stage.run().await.deleted, 10);
     });
 }
 
