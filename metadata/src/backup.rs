@@ -24,6 +24,7 @@ pub use check::{Report, check};
 pub use facts::{FACTS_BYTES_MAX, Facts, SignedFacts, name};
 pub use key::{Recipient, SecretKey};
 pub use open::{Opened, Proven, load, open_rows, prove, read_facts};
+pub(crate) use seal::hashed;
 pub use seal::{Sealed, write};
 
 use crate::kv::KvError;

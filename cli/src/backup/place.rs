@@ -314,6 +314,15 @@ mod tests {
         Place::open(&format!("file://{}", dir.display())).unwrap()
     }
 
+    async fn whole(place: &Place, name: &str) -> anyhow::Result<Vec<u8>> {
+        let take = |source: &mut dyn Read| {
+            let mut all = Vec::new();
+            source.read_to_end(&mut all)?;
+            Ok(all)
+        };
+        place.get(name, take).await
+    }
+
     #[tokio::test]
     async fn objects_go_out_and_come_back_and_are_listed_in_order() {
         let dir = tempfile::tempdir().unwrap();
@@ -329,24 +338,12 @@ mod tests {
         assert_eq!(names, ["c/1.stele-backup", "c/2.stele-backup"]);
         assert_eq!(place.choose(None).await.unwrap().name, "c/2.stele-backup");
         assert_eq!(place.choose(Some("1.stele-backup")).await.unwrap(), listed[0]);
-        let read = |name: &'static str| {
-            let place = place.clone();
-            async move {
-                place
-                    .get(name, |source| {
-                        let mut all = Vec::new();
-                        source.read_to_end(&mut all)?;
-                        Ok(all)
-                    })
-                    .await
-            }
-        };
-        assert!(read("c/1.stele-backup").await.unwrap() == body);
+        assert!(whole(&place, "c/1.stele-backup").await.unwrap() == body);
         place.mark(&listed[0]).await.unwrap();
         assert!(place.list().await.unwrap()[0].superseded);
         place.remove(&place.list().await.unwrap()[0]).await.unwrap();
         assert_eq!(place.list().await.unwrap(), listed[1..]);
-        assert!(read("c/1.stele-backup").await.is_err());
+        assert!(whole(&place, "c/1.stele-backup").await.is_err());
         let one = Place::open(&format!("file://{}/c/2.stele-backup", dir.path().display())).unwrap();
         assert_eq!(one.choose(None).await.unwrap().bytes, 20_000_000);
     }

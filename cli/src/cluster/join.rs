@@ -47,10 +47,8 @@ pub(crate) async fn member(
         bail!("{} is empty: join a cluster with --join TOKEN (stele cluster token makes one)", dir.path().display());
     };
     let token = JoinToken::parse(token).context("--join")?;
-    let mut advertise = config.rpc.advertise.clone();
-    if let (Some(member), true) = (&known, advertise.is_empty()) {
-        advertise.clone_from(&member.advertise);
-    }
+    let before = known.as_ref().map(|member| &member.advertise).filter(|_| config.rpc.advertise.is_empty());
+    let advertise = before.unwrap_or(&config.rpc.advertise).clone();
     ensure!(!advertise.is_empty(), "say where other nodes reach this one: --advertise HOST:PORT");
     advertise.iter().try_for_each(|address| check_address(address))?;
     let key = if known.is_some() { dir.rejoin_key(&token.id).await? } else { dir.key().await? };
