@@ -112,6 +112,7 @@ impl Log {
             | LogCommand::Archive(_)
             | LogCommand::ArchiveAnchors(_)
             | LogCommand::MoveToArchive { .. }
+            | LogCommand::Close { .. }
             | LogCommand::RestoreTile { .. } => {
                 return Err(RpcError::new(Code::Malformed, "not here"));
             }

@@ -8,6 +8,7 @@
 //! | `stele plan` | what a change of the storage nodes would move |
 //! | `stele metadata`, `stele storage-node`, `stele s3-gateway`, `stele anchor` | one process of a cluster |
 //! | `stele evidence` | bundles for auditors |
+//! | `stele backup` | backups of a cluster's metadata |
 //! | `stele audit` | possession audits: whether the nodes still hold what they should |
 //! | `stele witness` | cosigns checkpoints of other people's logs |
 //! | `stele chain` | what an operator does on a chain |
@@ -21,6 +22,7 @@ mod admin;
 mod anchor;
 mod answer_key;
 mod audit;
+mod backup;
 mod chain_command;
 mod cluster;
 mod config;
@@ -89,6 +91,11 @@ enum Command {
     S3Gateway(GatewayArgs),
     /// Close and sign the evidence log of a cluster.
     Anchor(AnchorArgs),
+    /// Back up the metadata of a cluster, and see that it could be restored.
+    Backup {
+        #[command(subcommand)]
+        command: backup::BackupCommand,
+    },
     /// Take evidence of stored objects home.
     Evidence {
         #[command(subcommand)]
@@ -172,6 +179,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Cluster { command } => runtime.block_on(command.run()),
         Command::Plan { command } => runtime.block_on(command.run()),
+        Command::Backup { command } => runtime.block_on(command.run()),
         Command::Metadata(args) => run_process(&runtime, Process::Metadata(args)),
         Command::StorageNode(args) => run_process(&runtime, Process::Storage(args)),
         Command::S3Gateway(args) => run_process(&runtime, Process::Gateway(args)),

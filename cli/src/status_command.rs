@@ -111,6 +111,9 @@ pub(crate) fn render(status: &Status) -> String {
     line(format!("          {} in the checkpoint, {} signed{anchored}", status.log.checkpoint, status.log.signed));
     line(format!("          {} in archives", status.log.archived));
     line(format!("evidence  of removed versions is kept {}", kept_for(status.log.evidence_kept_ms)));
+    if !status.nodes.is_empty() {
+        line(format!("backups   {}", status.backups.line(status.now_ms)));
+    }
     line(format!("epoch     {}, fence {}, {} leases", status.epoch, status.fence, status.leases));
     line(format!(
         "objects   {} buckets, {} versions, {} logical, {} on drives",

@@ -15,6 +15,9 @@
 //! | 01 | `09` | [`crate::rows::RetentionRow`]: how long evidence is kept, and how far erasing it came |
 //! | 01 | `0a` | [`crate::rows::ArchivesRow`]: how many archives of old log entries there are, and tiles that are wanted of them |
 //! | 01 | `10` | [`crate::rows::GcRow`]: fences of garbage collection and when they were made, what its last run did |
+//! | 01 | `13` | [`crate::rows::BackupsRow`]: backups that are expected, and the newest one |
+//! | 01 | `11` | [`crate::rows::RestoreRow`]: the backup that this cluster was restored from last |
+//! | 01 | `12` | [`crate::rows::OriginsRow`]: names under which the log was closed |
 //! | 10 | bucket name | bucket id |
 //! | 11 | bucket id | bucket row |
 //! | 12 | lease | lease row |
@@ -149,6 +152,14 @@ pub const ARCHIVES: [u8; 2] = [Tag::Single as u8, 10];
 
 /// Garbage collection.
 pub const GC: [u8; 2] = [Tag::Single as u8, 0x10];
+/// Backups.
+pub const BACKUPS: [u8; 2] = [Tag::Single as u8, 0x13];
+
+/// The last restore.
+pub const RESTORE: [u8; 2] = [Tag::Single as u8, 0x11];
+
+/// Names under which the log was closed.
+pub const ORIGINS: [u8; 2] = [Tag::Single as u8, 0x12];
 
 /// Key that a node signs answers to possession audits with.
 pub fn answer_key(node: NodeId) -> Vec<u8> {

@@ -10,6 +10,7 @@
 //! | [`kv`] | the narrow door to the engine |
 //! | `raft` | the only module that knows openraft |
 //! | [`snapshot`] | rows as a checked byte stream |
+//! | [`backup`] | that stream sealed to the operator's key, and a new group made of it |
 //! | [`fuzzing`] | entry points of fuzz targets |
 //! | [`placement`] | slots of placement groups, over failure domains |
 //! | `archives` | which entries of the log stand in archives only |
@@ -19,6 +20,7 @@
 
 pub mod apply;
 mod archives;
+pub mod backup;
 pub mod config;
 pub mod executor;
 pub mod files;

@@ -22,6 +22,14 @@ pub struct MetadataMetrics {
     pub raft_fsyncs: Gauge,
     /// Entries of the evidence log, as of the last status.
     pub log_size: Gauge,
+    /// Backups made and read back by this node.
+    pub backups: Counter,
+    /// Backups that failed.
+    pub backup_errors: Counter,
+    /// Commit time of the newest backup, seconds since 1970, as the leader knows it.
+    pub backup_time: Gauge,
+    /// Its bytes.
+    pub backup_bytes: Gauge,
 }
 
 impl Default for MetadataMetrics {
@@ -34,6 +42,10 @@ impl Default for MetadataMetrics {
             applied: Gauge::default(),
             raft_fsyncs: Gauge::default(),
             log_size: Gauge::default(),
+            backups: Counter::default(),
+            backup_errors: Counter::default(),
+            backup_time: Gauge::default(),
+            backup_bytes: Gauge::default(),
         }
     }
 }
@@ -53,6 +65,15 @@ impl MetadataMetrics {
         );
         registry.register("applied", "Last applied raft index", self.applied.clone());
         registry.register("raft_fsyncs", "fdatasync calls of the raft log", self.raft_fsyncs.clone());
+        registry.register("backups", "Backups made and read back", self.backups.clone());
+        registry.register("backup_errors", "Backups that failed", self.backup_errors.clone());
+        registry.register_with_unit(
+            "backup_time",
+            "Commit time of the newest backup, since 1970; the leader says it",
+            Unit::Seconds,
+            self.backup_time.clone(),
+        );
+        registry.register("backup_bytes", "Bytes of the newest backup", self.backup_bytes.clone());
         registry.register("log_size", "Entries of the evidence log", self.log_size.clone());
     }
 }

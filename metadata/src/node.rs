@@ -423,4 +423,6 @@ mod cluster_tests;
 #[cfg(test)]
 mod healing_tests;
 #[cfg(test)]
+mod restore_tests;
+#[cfg(test)]
 mod tests;

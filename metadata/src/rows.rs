@@ -20,9 +20,12 @@ use stele_types::seam::UnixMillis;
 
 use crate::kv::{KvError, KvRead, KvResult};
 
+mod backups;
 mod current;
 mod gc;
 
+pub(crate) use backups::backup_state;
+pub use backups::{BackupsRow, OriginsRow, RestoreRow};
 pub use current::CurrentRow;
 use current::etag_text;
 pub use gc::{FenceRow, GcRow, SpaceRow, TrashRow};

@@ -230,35 +230,75 @@ impl KvRead for Restored {
     }
 }
 
+/// Takes the rows of one frame.
+pub type TakeRows<'a> = dyn FnMut(&[(&[u8], &[u8])]) -> Result<(), SnapshotError> + 'a;
+
+/// Reads a whole stream and checks it, and gives its rows to `take`, a frame at a time; returns how many. Nothing of
+/// what `take` got may be used before this has returned.
+///
+/// # Errors
+/// The source or `take` failed, or the stream is not what [`write`] wrote.
+pub fn stream(source: &mut dyn Read, take: &mut TakeRows<'_>) -> Result<u64, SnapshotError> {
+    let mut magic = [0u8; 8];
+    source.read_exact(&mut magic)?;
+    if &magic != MAGIC {
+        return Err(SnapshotError::Damaged("it does not begin like a snapshot of this version"));
+    }
+    let (mut count, mut last) = (0, Vec::new());
+    for number in 0u64.. {
+        let mut len = [0u8; 4];
+        source.read_exact(&mut len)?;
+        let len = usize::try_from(u32::from_le_bytes(len)).unwrap_or(usize::MAX);
+        if len == 0 {
+            check_end(number, source, count)?;
+            break;
+        }
+        if len > FRAME_BYTES_MAX {
+            return Err(SnapshotError::Damaged("a frame is too long"));
+        }
+        let (mut body, mut hash) = (vec![0u8; len], [0u8; 32]);
+        source.read_exact(&mut body)?;
+        source.read_exact(&mut hash)?;
+        let rows = frame_rows(number, hash, &body)?;
+        if let (Some((first, _)), true) = (rows.first(), number > 0)
+            && last.as_slice() >= *first
+        {
+            return Err(SnapshotError::Damaged("rows are out of order"));
+        }
+        if let Some((key, _)) = rows.last() {
+            last = key.to_vec();
+        }
+        count += rows.len() as u64;
+        take(&rows)?;
+    }
+    Ok(count)
+}
+
 /// Reads a whole stream into memory and checks it; install it with
 /// [`crate::kv::MetaKv::replace_all`].
 ///
 /// # Errors
 /// The source failed, or the stream is not what [`write`] wrote.
 pub fn read(source: &mut dyn Read) -> Result<Restored, SnapshotError> {
-    let mut magic = [0u8; 8];
-    source.read_exact(&mut magic)?;
-    if &magic != MAGIC {
-        return Err(SnapshotError::Damaged("it does not begin like a snapshot of this version"));
-    }
     let mut restored = Restored::default();
-    for number in 0u64.. {
-        let mut len = [0u8; 4];
-        source.read_exact(&mut len)?;
-        let len = usize::try_from(u32::from_le_bytes(len)).unwrap_or(usize::MAX);
-        if len == 0 {
-            check_end(number, source, restored.0.len() as u64)?;
-            break;
-        }
-        if len > FRAME_BYTES_MAX {
-            return Err(SnapshotError::Damaged("a frame is too long"));
-        }
-        let mut body = vec![0u8; len];
-        source.read_exact(&mut body)?;
-        check_hash(number, &body, source)?;
-        read_rows(&body, &mut restored.0)?;
-    }
+    stream(source, &mut |rows| {
+        restored.0.extend(rows.iter().map(|(key, value)| (key.to_vec(), value.to_vec())));
+        Ok(())
+    })?;
     Ok(restored)
+}
+
+/// Rows of a view.
+///
+/// # Errors
+/// The store failed.
+pub fn count(rows: &dyn KvRead) -> KvResult<u64> {
+    let mut count = 0;
+    rows.scan(&[], &KEYS_END, &mut |_, _| {
+        count += 1;
+        ControlFlow::Continue(())
+    })?;
+    Ok(count)
 }
 
 /// A stream of one frame with any body at all, for the fuzz target.
@@ -285,18 +325,6 @@ fn check_end(number: u64, source: &mut dyn Read, rows: u64) -> Result<(), Snapsh
     source.read_exact(&mut count)?;
     check_hash(number, &count, source)?;
     if u64::from_le_bytes(count) == rows { Ok(()) } else { Err(SnapshotError::Damaged("the number of rows differs")) }
-}
-
-fn read_rows(mut body: &[u8], rows: &mut BTreeMap<Vec<u8>, Vec<u8>>) -> Result<(), SnapshotError> {
-    while !body.is_empty() {
-        let row = part(&mut body).and_then(|key| Some((key, part(&mut body)?)));
-        let (key, value) = row.ok_or(SnapshotError::Damaged("a row is cut"))?;
-        if rows.last_key_value().is_some_and(|(last, _)| last.as_slice() >= key) {
-            return Err(SnapshotError::Damaged("rows are out of order"));
-        }
-        rows.insert(key.to_vec(), value.to_vec());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Requests to the metadata service: linearizable reads, and commands that go through raft.
 
 mod about;
+mod backups;
 mod changes;
 mod gc;
 mod lease;
@@ -14,6 +15,7 @@ mod trash;
 mod writes;
 
 pub use about::{Origin, RangeRef};
+pub use backups::{BACKUP_NAME_BYTES_MAX, BackupCommand, BackupMade, BackupState, ClosedLog, Compared, RestoredFrom};
 pub use changes::{ChangeVersion, Changed, NewRetention, VersionChange};
 pub use gc::{BUCKETS_TOLD_MAX, BucketSpace, GcBegun, GcCommand, GcRun, GcStatus, GcTotals, PackCount, StrayCount};
 pub use lease::Lease;
@@ -433,6 +435,8 @@ pub enum Command {
     Gc(GcCommand),
     /// A change of the trash.
     Trash(TrashCommand),
+    /// Backups of the metadata.
+    Backup(BackupCommand),
 }
 
 /// Most moves of one [`Command::MoveSlots`].

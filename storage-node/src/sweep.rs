@@ -17,6 +17,7 @@
 //! than possible is always right. Nothing here is remembered from run to run: condemnations are on
 //! the drives, and when which fence was made is in the metadata.
 
+mod backups;
 mod group;
 mod plan;
 mod sources;

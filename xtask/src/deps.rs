@@ -31,7 +31,11 @@ const KNOWN_ONLY_BY: [(&str, &[&str], &str); 15] = [
     ("quinn", &["rpc"], "transports belong to rpc"),
     ("quinn-", &["rpc"], "transports belong to rpc"),
     ("rcgen", &["rpc"], "certificates belong to the transports"),
-    ("rustls", &["rpc", "s3-gateway", "loadtest"], "TLS belongs to those who open or accept connections"),
+    (
+        "rustls",
+        &["rpc", "s3-gateway", "loadtest", "metadata"],
+        "TLS belongs to those who open or accept connections; backups have its HPKE",
+    ),
     ("openraft", &["metadata"], "consensus is a detail of metadata"),
     ("redb", &["metadata", "storage-node", "sim"], "storage engines stay with their owners"),
     ("s3s", &["s3-gateway"], "S3 is a detail of the gateway"),

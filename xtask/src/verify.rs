@@ -99,6 +99,7 @@ fn after_build(steps: &mut Steps, extent: Extent) {
     steps.run("limits of time and of numbers at once", || with_clients("loadtest/acceptance/limits.py", &[]));
     steps.run("a cluster by hand, as its page says", || with_clients("loadtest/acceptance/cluster_page.py", &[]));
     steps.run("who must not get in", || with_clients("loadtest/acceptance/refusals.py", &[]));
+    steps.run("the day of the disaster: backup and drives", || with_clients("loadtest/acceptance/restore.py", &[]));
     steps.run("a cluster under faults", || match tools::missing_network() {
         Some(missing) => Ok(Outcome::Lacks(missing)),
         None => with_clients("loadtest/acceptance/cluster.py", &cluster_rounds(extent)),

@@ -9,6 +9,7 @@
 //! | `/gc` | JSON, what `stele gc status` prints |
 //! | `/log/...` | the evidence log ([`stele_s3_gateway::log_archive::pages`]) |
 
+pub(crate) mod backups;
 mod gc;
 pub(crate) mod metrics;
 pub(crate) mod status;

@@ -9,6 +9,8 @@ use stele_types::ids::DriveId;
 use stele_types::map::{ClusterMap, DriveState, NodeRow, NodeState, PgRow};
 use stele_types::role::Role;
 
+use super::backups::Backups;
+
 /// State of the whole store.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Status {
@@ -39,6 +41,11 @@ pub(crate) struct Status {
     pub(crate) nodes: Vec<Node>,
     #[serde(default)]
     pub(crate) metadata: Metadata,
+    #[serde(default)]
+    pub(crate) backups: Backups,
+    /// When all this was so, milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) now_ms: u64,
 }
 
 /// One process of the cluster.
@@ -138,6 +145,8 @@ pub(crate) struct Parts {
     pub(crate) gateway_problems: Vec<String>,
     /// Drives the gateway does not use at the moment, by name, with the reason.
     pub(crate) avoided: Vec<(String, String)>,
+    /// Now, milliseconds since 1970.
+    pub(crate) now: u64,
     /// Reading or writing is possible for the gateway at all.
     pub(crate) gateway_ready: bool,
 }
@@ -189,6 +198,8 @@ impl Status {
         let metadata = metadata(&parts.meta);
         let mut problems = drive_problems(&drives, &placement);
         problems.extend(node_problems(&nodes, &metadata));
+        let backups = Backups::new(&parts.meta.backups, parts.now);
+        problems.extend(backups.problems());
         problems.extend(parts.gateway_problems.iter().cloned());
         // A drive the map already counts out needs no second line.
         let serving = |name: &str| drives.iter().any(|drive| drive.name == name && drive.state == "ok");
@@ -222,6 +233,8 @@ impl Status {
             drives,
             nodes,
             metadata,
+            backups,
+            now_ms: parts.now,
         }
     }
 }

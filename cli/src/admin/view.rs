@@ -12,10 +12,12 @@ use stele_s3_gateway::log_archive::pages::LogSource;
 use stele_types::ids::NodeId;
 use stele_types::map::{ClusterMap, NodeRow, NodeState};
 use stele_types::role::Role;
+use stele_types::seam::Clock as _;
 
 use super::status::{Parts, Status};
 use crate::cluster::wire::Wire;
 use crate::dev::watch::{cluster_map, drives};
+use crate::real::RealClock;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -98,6 +100,7 @@ impl View {
         }
         parts.avoided = health.map(|health| health.avoided_drives).unwrap_or_default();
         parts.gateway_ready = answered && lease;
+        parts.now = RealClock::new().unix_millis();
         Status::new(parts)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use stele_anchor::chain::meta_store::MetaStore;
 use stele_anchor::chain::open::{Backend, open};
 use stele_anchor::chain::steps::Rules;
@@ -18,7 +18,7 @@ use stele_types::seam::{Clock, Rng};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{AnchorDir, origin};
+use super::{AnchorDir, ORIGIN};
 use crate::config::{ChainKind, ChainSettings};
 
 const LEDGER: &str = "ledger";
@@ -58,7 +58,7 @@ impl AnchorDir {
     /// # Errors
     /// If one can't be used as it is configured. What a chain answers later stops that chain only.
     pub(crate) async fn chains(&self, settings: &[ChainSettings], host: &Host) -> anyhow::Result<Chains> {
-        let origin = origin(host.cluster);
+        let Some(origin) = self.read(ORIGIN).await? else { bail!("{} has no keys of a log", self.path.display()) };
         let (published, newest) = watch::channel(None);
         let (mut tasks, mut lines) = (Vec::new(), String::new());
         for chain in settings {

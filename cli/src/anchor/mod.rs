@@ -6,12 +6,13 @@
 //! | `ed25519.seed`, `ml-dsa-44.seed` | the log's signing keys, 32 bytes as hex; for the owner only |
 //! | `next-ed25519.seed`, `next-ml-dsa-44.seed` | while keys change: the pair that takes over |
 //! | `verifier-keys` | what auditors need: one key per line |
-//! | `signed` | every size and root that was signed |
+//! | `signed`, `signed-2`, ... | every size and root that was signed, under the log's first name and those that followed |
 //! | `ledger`, `ledger.seed` | the embedded chain and its key |
 //! | `chains` | what auditors need of chains: one per line |
 
 pub(crate) mod chains;
 mod keys;
+mod lineage;
 pub(crate) mod stamps;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +23,6 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use stele_anchor::anchor::{Anchor, AnchorError, Done, Seat};
 use stele_anchor::cosign;
-use stele_anchor::memory::Memory;
 use stele_evidence::keys::{Ed25519Signer, MlDsa44Signer, SEED_LEN, Signer};
 use stele_evidence::vkey::KeyName;
 use stele_rpc::meta::POLICY_BYTES_MAX;
@@ -44,6 +44,8 @@ const ML_DSA: &str = "ml-dsa-44.seed";
 const VERIFIER_KEYS: &str = "verifier-keys";
 const SIGNED: &str = "signed";
 const FILE_BYTES_MAX: usize = 64 * 1024;
+/// For one question to the metadata service.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// An anchor's directory.
 pub(crate) struct AnchorDir {
@@ -71,10 +73,8 @@ impl AnchorDir {
     /// # Errors
     /// If a file can't be read or written, does not belong to this cluster's log, or is no policy.
     pub(crate) async fn anchor(&self, settings: &Settings, host: &Host) -> anyhow::Result<Anchor> {
-        let signers = self.signers(&origin(host.cluster), host.rng.as_ref()).await?;
-        let path = self.path.join(SIGNED);
-        let name = signers.0.to_string();
-        let memory = tokio::task::spawn_blocking(move || Memory::open(&path, &name)).await??;
+        let (name, memory) = self.log_of(host).await?;
+        let signers = self.signers(&name, host.rng.as_ref()).await?;
         let seat = Seat { meta: host.meta.clone(), node: host.node, rng: Arc::clone(&host.rng) };
         let anchor = Anchor::new(seat, signers, Box::new(memory), settings.adopt);
         let Some(path) = &settings.policy else { return Ok(anchor) };

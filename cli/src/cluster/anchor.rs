@@ -45,7 +45,6 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
         clock: Arc::clone(&clock),
         rng: Arc::clone(&rng),
     };
-    let anchor = anchor_dir.anchor(&config.anchor, &host).await?;
     let mut running = Running::new(wire.clone());
     running.server = Some(wire.serve(Arc::new(NoService("an anchor")), None));
     let follower = Follower::new(&config, (&wire, &meta), &dir, &member, &clock);
@@ -56,6 +55,7 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     };
     if let Some(registered) = registered {
         registered?;
+        let anchor = anchor_dir.anchor(&config.anchor, &host).await?;
         running.background.push(tokio::spawn(follower.run()));
         let mut chains = anchor_dir.chains(&config.anchor.chains, &host).await?;
         running.background.append(&mut chains.tasks);

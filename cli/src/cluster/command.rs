@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -15,7 +15,10 @@ use stele_types::scheme::Scheme;
 use toml::Value;
 
 use super::operator::Operator;
-use super::{anchor, init, metadata, s3_gateway, storage_node};
+use super::words::{Keeping, Rebalance, listed};
+use super::{anchor, init, metadata, restore, s3_gateway, storage_node};
+use crate::backup::FromArgs;
+use crate::backup::rebuild::Rebuilt;
 use crate::config::{Config, NodeFlags, PortFlags, Span, load_node};
 use crate::dev::data_dir::secret_from;
 use crate::real::{OsRng, RealClock};
@@ -100,6 +103,37 @@ pub(crate) enum ClusterCommand {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Make a new first metadata node of a backup. Starts nothing. The other nodes then join anew, drives keep what they hold.
+    Restore {
+        #[command(flatten)]
+        from: FromArgs,
+        /// The operator's key file, from `stele backup keygen`.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Directory of the new metadata node: empty or missing.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Where other nodes will reach it; may be repeated.
+        #[arg(long, value_name = "HOST:PORT", required = true)]
+        advertise: Vec<String>,
+        /// Where the operator's new papers go [default: admin.toml in the directory].
+        #[arg(long, value_name = "FILE")]
+        admin_file: Option<PathBuf>,
+        /// Take a backup that is marked: packs that it needs may be gone.
+        #[arg(long)]
+        superseded: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// After a restore: end the comparison of references with drives, whatever is missing. Sweeps go on then.
+    EndComparison {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Say that what is missing is lost for good.
+        #[arg(long, required = true)]
+        accept_loss: bool,
     },
     /// Make a join token for one node.
     Token {
@@ -197,34 +231,6 @@ pub(crate) enum ClusterCommand {
     },
 }
 
-/// `stele cluster rebalance`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub(crate) enum Rebalance {
-    /// Moves that have begun end, no others begin.
-    Pause,
-    /// Go on.
-    Resume,
-}
-
-fn listed(nodes: &[u64]) -> String {
-    nodes.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// How long evidence is kept; `None`: for ever.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Keeping(Option<Span>);
-
-impl std::str::FromStr for Keeping {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "forever" => Ok(Self(None)),
-            time => time.parse().map(|span| Self(Some(span))).map_err(|error| format!("{error}, or forever")),
-        }
-    }
-}
-
 /// How an operator is known.
 #[derive(Args)]
 pub(crate) struct AdminArgs {
@@ -312,6 +318,12 @@ impl ClusterCommand {
                 });
                 Ok(ExitCode::SUCCESS)
             }
+            Self::Restore { from, key, data, advertise, admin_file, superseded, json } => {
+                let plan = restore::Restore { data: &data, advertise, admin_file, key: &key, superseded };
+                let (made, name, admin) = restore::restore(&from, plan, &RealClock::new(), &OsRng).await?;
+                tell_restored(&made, (&name, &data, &admin), json);
+                Ok(ExitCode::SUCCESS)
+            }
             Self::Status { admin } => {
                 let operator = admin.open()?;
                 let code = operator.status(admin.json).await;
@@ -332,8 +344,9 @@ impl ClusterCommand {
 
     const fn admin(&self) -> Option<&AdminArgs> {
         match self {
-            Self::Init { .. } => None,
-            Self::Token { admin, .. }
+            Self::Init { .. } | Self::Restore { .. } => None,
+            Self::EndComparison { admin, .. }
+            | Self::Token { admin, .. }
             | Self::Tokens { admin }
             | Self::Revoke { admin, .. }
             | Self::Place { admin, .. }
@@ -349,7 +362,11 @@ impl ClusterCommand {
 
     async fn carry_out(&self, operator: &Operator, as_json: bool) -> anyhow::Result<()> {
         match self {
-            Self::Init { .. } | Self::Status { .. } => {}
+            Self::Init { .. } | Self::Restore { .. } | Self::Status { .. } => {}
+            Self::EndComparison { .. } => {
+                operator.end_comparison().await?;
+                say(as_json, &json!({ "ended": true }), || "the comparison is ended: sweeps go on".to_owned());
+            }
             Self::Token { role, ttl, .. } => {
                 let token = operator.token(*role, ttl.duration()).await?;
                 say(as_json, &json!({ "token": token, "role": role.name() }), || token.clone());
@@ -439,8 +456,31 @@ impl AdminArgs {
     pub(crate) fn open(&self) -> anyhow::Result<Operator> {
         Operator::open(&self.admin)
     }
+
+    /// Whether JSON is wanted.
+    pub(crate) const fn json(&self) -> bool {
+        self.json
+    }
 }
 
-fn say(as_json: bool, value: &serde_json::Value, text: impl FnOnce() -> String) {
+fn tell_restored(made: &Rebuilt, (name, data, admin): (&str, &Path, &Path), as_json: bool) {
+    let Rebuilt { facts, report, cluster, node, hash } = made;
+    let shown = json!({
+        "cluster": cluster.to_string(), "node": node.0, "admin_file": admin, "backup": name, "blake3": hex::encode(hash),
+        "until_ms": facts.time, "buckets": report.buckets, "versions": report.versions, "log_size": facts.log_size,
+    });
+    say(as_json, &shown, || {
+        let (data, admin, buckets, versions) = (data.display(), admin.display(), report.buckets, report.versions);
+        format!(
+            "cluster {cluster} is restored from {name}: {buckets} buckets, {versions} versions, as of {} ms\nstart its first \
+             node, which is node {node} now, with\n  stele metadata --data {data}\nthen let each storage node, gateway and \
+             anchor join anew, in its old directory, with a token of\n  stele cluster token --admin {admin} --role ROLE",
+            facts.time
+        )
+    });
+}
+
+/// Prints what a command found: JSON, or a text for people.
+pub(crate) fn say(as_json: bool, value: &serde_json::Value, text: impl FnOnce() -> String) {
     crate::print(if as_json { value.to_string() } else { text() });
 }

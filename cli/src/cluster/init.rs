@@ -48,14 +48,40 @@ pub(crate) async fn init(init: Init<'_>, clock: &dyn Clock, rng: &dyn Rng) -> an
         bail!("{} is node {} of cluster {} already", dir.path().display(), member.node, member.cluster);
     }
     let cluster = ClusterId::from_bytes(random_bytes(rng));
+    let first = Papered { cluster, node: FIRST_NODE, founded: false };
+    let admin = papers_of_first(&dir, first, (init.advertise, init.admin_file), (clock, rng)).await?;
+    Ok((cluster, admin))
+}
+
+/// A node that gets the papers of a new CA.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Papered {
+    pub(crate) cluster: ClusterId,
+    pub(crate) node: NodeId,
+    /// The cluster's first rows are there.
+    pub(crate) founded: bool,
+}
+
+/// Makes a CA, the operator's file, and the papers of the first metadata node under it. Who the node is, is written last.
+/// Returns where the operator's file is.
+///
+/// # Errors
+/// Something can't be written.
+pub(crate) async fn papers_of_first(
+    dir: &NodeDir,
+    first: Papered,
+    (advertise, admin_file): (Vec<String>, Option<PathBuf>),
+    (clock, rng): (&dyn Clock, &dyn Rng),
+) -> anyhow::Result<PathBuf> {
+    let Papered { cluster, node, founded } = first;
     let now = clock.unix_millis();
     let ca = ClusterCa::create(cluster, Validity { now, lifetime: CA_LIFETIME }, rng)?;
-    let (certificate, key) = issue(&ca, Role::Metadata, FIRST_NODE, Validity { now, lifetime: NODE_LIFETIME }, rng)?;
+    let (certificate, key) = issue(&ca, Role::Metadata, node, Validity { now, lifetime: NODE_LIFETIME }, rng)?;
     let (admin, admin_key) = issue(&ca, Role::Admin, NO_NODE, Validity { now, lifetime: ADMIN_LIFETIME }, rng)?;
-    let admin_path = init.admin_file.unwrap_or_else(|| dir.path().join("admin.toml"));
+    let admin_path = admin_file.unwrap_or_else(|| dir.path().join("admin.toml"));
     let operator = AdminFile {
         cluster: cluster.to_string(),
-        metadata: vec![MetadataAddress { node: FIRST_NODE.0, addresses: init.advertise.clone() }],
+        metadata: vec![MetadataAddress { node: node.0, addresses: advertise.clone() }],
         ca: ca.certificate_pem().to_owned(),
         certificate: admin,
         key: admin_key,
@@ -63,11 +89,11 @@ pub(crate) async fn init(init: Init<'_>, clock: &dyn Clock, rng: &dyn Rng) -> an
     operator.write(&admin_path).context("choose another with --admin-file")?;
     let member = Member {
         cluster,
-        node: FIRST_NODE,
+        node,
         role: Role::Metadata,
-        advertise: init.advertise.clone(),
-        metadata: BTreeMap::from([(FIRST_NODE, init.advertise)]),
-        founded: false,
+        advertise: advertise.clone(),
+        metadata: BTreeMap::from([(node, advertise)]),
+        founded,
     };
     let papers = Papers {
         issued: now,
@@ -77,7 +103,7 @@ pub(crate) async fn init(init: Init<'_>, clock: &dyn Clock, rng: &dyn Rng) -> an
         ca_key_pem: Some(ca.key_pem()),
     };
     dir.found(&member, &papers).await?;
-    Ok((cluster, admin_path))
+    Ok(admin_path)
 }
 
 /// A new key and its certificate, as text.

@@ -9,7 +9,7 @@ use stele_rpc::error::Code;
 use stele_rpc::join::JoinRequest;
 use stele_rpc::join::client::join;
 use stele_rpc::join::token::JoinToken;
-use stele_rpc::tls::authority::NodeKey;
+use stele_rpc::tls::authority::{NodeKey, fingerprint_of_pem};
 use stele_types::role::Role;
 use stele_types::seam::Clock;
 
@@ -31,23 +31,27 @@ pub(crate) async fn member(
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Member> {
-    if let Some(member) = dir.member().await? {
+    let known = dir.member().await?;
+    if let Some(member) = &known {
         let path = dir.path().display();
         ensure!(
             member.role == role,
             "{path} belongs to a {}, not to a {role}; choose another with --data",
             member.role
         );
-        return Ok(member);
+        if !rejoins(dir, role, token).await? {
+            return Ok(member.clone());
+        }
     }
     let Some(token) = token else {
         bail!("{} is empty: join a cluster with --join TOKEN (stele cluster token makes one)", dir.path().display());
     };
     let token = JoinToken::parse(token).context("--join")?;
-    let advertise = config.rpc.advertise.clone();
+    let before = known.as_ref().map(|member| &member.advertise).filter(|_| config.rpc.advertise.is_empty());
+    let advertise = before.unwrap_or(&config.rpc.advertise).clone();
     ensure!(!advertise.is_empty(), "say where other nodes reach this one: --advertise HOST:PORT");
     advertise.iter().try_for_each(|address| check_address(address))?;
-    let key = dir.key().await?;
+    let key = if known.is_some() { dir.rejoin_key(&token.id).await? } else { dir.key().await? };
     let first = advertise.first().cloned().unwrap_or_default();
     let request = JoinRequest {
         token_id: token.id,
@@ -71,6 +75,10 @@ pub(crate) async fn member(
             Err(error) => bail!("the cluster refused this node: {error}"),
         }
     };
+    if let Some(before) = known.filter(|before| before.cluster != reply.cluster) {
+        let path = dir.path().display();
+        bail!("{path} is of cluster {}, and the token of {}: nothing was changed", before.cluster, reply.cluster);
+    }
     let member = Member {
         cluster: reply.cluster,
         node: reply.node,
@@ -90,4 +98,23 @@ pub(crate) async fn member(
     dir.found(&member, &papers).await?;
     tracing::info!(node = %member.node, cluster = %member.cluster, "joined");
     Ok(member)
+}
+
+/// Whether a directory that has papers is to get others: the token was made under another CA, so that the cluster was
+/// restored from a backup. What the node holds stays; its id does not.
+async fn rejoins(dir: &NodeDir, role: Role, token: Option<&str>) -> anyhow::Result<bool> {
+    let Some(token) = token else { return Ok(false) };
+    // A token that is not understood was used long ago.
+    let Ok(token) = JoinToken::parse(token) else { return Ok(false) };
+    if fingerprint_of_pem(&dir.papers().await?.ca_pem)? == token.ca {
+        return Ok(false);
+    }
+    let path = dir.path().display();
+    ensure!(
+        role != Role::Metadata,
+        "{path} is a metadata node of before the restore, and its rows are not those of the restored cluster: keep it, and \
+         join with an empty directory"
+    );
+    tracing::info!("{path} has papers of another CA than the token: this node joins anew and keeps what it holds");
+    Ok(true)
 }

@@ -17,6 +17,7 @@ use stele_types::role::Role;
 use stele_types::seam::{Clock, Rng};
 use tokio::task::JoinHandle;
 
+use super::compare::Comparer;
 use super::desk::Desk;
 use super::follow::Follower;
 use super::init::FIRST_NODE;
@@ -26,6 +27,7 @@ use super::process::{Running, start_admin};
 use super::wire::{Home, Wire};
 use crate::admin::metrics::Metrics;
 use crate::admin::view::View;
+use crate::backup::make::Maker;
 use crate::config::Config;
 use crate::dev::signals::StopSignals;
 use crate::dev::store::tell_sweep;
@@ -90,6 +92,7 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     let leader = Arc::clone(&node);
     let leads = move || leader.leads();
     running.background.push(tokio::spawn(sweeper.run(config.gc.interval.duration(), leads, tell_sweep)));
+    look_after_rows(&mut running, &config, (&meta, &wire), &node)?;
     let view = View::of_node(&meta, &wire, None);
     let metrics = Metrics::new(|registry| node.metrics().register(registry));
     pages.opened(view, metrics);
@@ -106,6 +109,22 @@ pub(crate) async fn run(config: Config, token: Option<String>, json: bool) -> an
     }
     admin.abort();
     stop(running, &node).await
+}
+
+/// Backups, and what follows a restore from one. A leader does it.
+fn look_after_rows(
+    running: &mut Running,
+    config: &Config,
+    (meta, wire): (&MetaClient, &Wire),
+    node: &Arc<MetadataNode>,
+) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+    if let Some(maker) = Maker::new(&config.backup, node, &clock)? {
+        running.background.push(tokio::spawn(maker.run()));
+    }
+    let comparer = Comparer::new(meta.clone(), wire.storage(), Arc::clone(node));
+    running.background.push(tokio::spawn(comparer.run()));
+    Ok(())
 }
 
 /// Founds the cluster if that is to be done, registers, follows, and waits until the group has a leader.

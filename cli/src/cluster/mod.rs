@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`init`] | `stele cluster init`: CA, first metadata node, admin file |
+//! | [`restore`], [`compare`] | a new first metadata node of a backup, and what it does before sweeps go on |
 //! | [`metadata`], [`storage_node`], [`s3_gateway`] | the roles |
 //! | [`operator`], [`admin_file`] | what an operator does, and with which papers |
 //! | [`plan`] | `stele plan`: what a change of the storage nodes leads to |
@@ -16,6 +17,7 @@
 mod admin_file;
 mod anchor;
 pub(crate) mod command;
+mod compare;
 mod desk;
 mod drive_list;
 mod follow;
@@ -26,6 +28,8 @@ mod node_dir;
 pub(crate) mod operator;
 pub(crate) mod plan;
 mod process;
+mod restore;
 mod s3_gateway;
 mod storage_node;
 pub(crate) mod wire;
+mod words;

@@ -6,6 +6,7 @@
 //! | `node.toml` | cluster, node id, role, where it is reached, who the metadata nodes are |
 //! | `papers.toml` | certificate, key and CA certificates, replaced together; on metadata nodes the CA's key too. Mode 0600 |
 //! | `join.key` | the key of a node that has not joined yet. Mode 0600 |
+//! | `rejoin.key` | the key of a node that joins anew after a restore. Mode 0600 |
 //! | `drives.toml` | on storage nodes: which directory is which drive |
 //! | `metadata/` | on metadata nodes: raft log and state |
 
@@ -29,6 +30,8 @@ use crate::answer_key;
 const NODE_FILE: &str = "node.toml";
 const PAPERS_FILE: &str = "papers.toml";
 const JOIN_KEY_FILE: &str = "join.key";
+/// Id of a token, and the key of a node that joins anew with it.
+const REJOIN_KEY_FILE: &str = "rejoin.key";
 /// All files are a few lines.
 const FILE_BYTES_MAX: usize = 64 * 1024;
 
@@ -180,6 +183,21 @@ impl NodeDir {
         }
         let key = NodeKey::generate()?.key_pem();
         self.write(JOIN_KEY_FILE, key.clone()).await?;
+        Ok(key)
+    }
+
+    /// The key of a node that joins anew with this token; drawn once. Not the one of before, which may be in other hands.
+    ///
+    /// # Errors
+    /// If it can't be read or written.
+    pub(crate) async fn rejoin_key(&self, token: &[u8; 16]) -> anyhow::Result<String> {
+        let token = hex::encode(token);
+        let text = self.read(REJOIN_KEY_FILE).await?.unwrap_or_default();
+        if let Some((_, key)) = text.split_once('\n').filter(|(of, _)| *of == token) {
+            return Ok(key.to_owned());
+        }
+        let key = NodeKey::generate()?.key_pem();
+        self.write(REJOIN_KEY_FILE, format!("{token}\n{key}")).await?;
         Ok(key)
     }
 

@@ -11,8 +11,8 @@ use anyhow::{Context as _, bail, ensure};
 use stele_rpc::client::{MetaClient, unexpected};
 use stele_rpc::join::token::{ADDRESSES_MAX, JoinToken};
 use stele_rpc::meta::{
-    Command, Committed, GcStatus, LogCommand, MetaReply, MetaRequest, RestoreVersion, TrashCommand, TrashPage,
-    TrashQuery,
+    BackupCommand, BackupMade, BackupState, Command, Committed, Compared, GcStatus, LogCommand, MetaReply, MetaRequest,
+    RestoreVersion, TrashCommand, TrashPage, TrashQuery,
 };
 use stele_rpc::quic::config::QuicConfig;
 use stele_rpc::storage::DriveStatus;
@@ -322,6 +322,53 @@ impl Operator {
             MetaReply::Trash(page) => Ok(page),
             _ => bail!(unexpected("to Trash")),
         }
+    }
+
+    /// Has a backup made and waits until it was read back.
+    ///
+    /// # Errors
+    /// None is made: the cluster is not configured for it, or it takes longer than `timeout`.
+    pub(crate) async fn backup_now(&self, timeout: Duration) -> anyhow::Result<BackupMade> {
+        self.map().await?;
+        let before = self.backups().await?.newest;
+        self.command(Command::Backup(BackupCommand::Want)).await?;
+        let made = async {
+            loop {
+                let newest = self.backups().await?.newest;
+                match newest.filter(|newest| Some(newest) != before.as_ref()) {
+                    Some(made) => return anyhow::Ok(made),
+                    None => tokio::time::sleep(PAUSE).await,
+                }
+            }
+        };
+        let hint = "no backup was made in time; the log of the metadata node that leads says why";
+        tokio::time::timeout(timeout, made).await.context(hint)?
+    }
+
+    async fn backups(&self) -> anyhow::Result<BackupState> {
+        match self.meta.call(MetaRequest::Status, TIMEOUT).await? {
+            MetaReply::Status(status) => Ok(status.backups),
+            _ => bail!(unexpected("to Status")),
+        }
+    }
+
+    /// Says that no backups are expected any more.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub(crate) async fn stop_backups(&self) -> anyhow::Result<()> {
+        self.map().await?;
+        self.command(Command::Backup(BackupCommand::Expect { interval_ms: None })).await.map(drop)
+    }
+
+    /// Ends the comparison after a restore, whatever is missing.
+    ///
+    /// # Errors
+    /// The cluster does not answer, or was not restored.
+    pub(crate) async fn end_comparison(&self) -> anyhow::Result<()> {
+        self.map().await?;
+        let found = Compared { accepted: true, ..Compared::default() };
+        self.command(Command::Backup(BackupCommand::EndComparison(found))).await.map(drop)
     }
 
     /// Prints the state of the cluster.

@@ -140,7 +140,7 @@ enum Shape {
 }
 
 /// Every variable, and the setting it stands for.
-const VARIABLES: [(&str, &[&str], Shape); 47] = [
+const VARIABLES: [(&str, &[&str], Shape); 51] = [
     ("STELE_DATA", &["data"], Shape::Text),
     ("STELE_DRIVES", &["drives"], Shape::Integer),
     ("STELE_S3_ADDR", &["s3_addr"], Shape::Text),
@@ -169,6 +169,10 @@ const VARIABLES: [(&str, &[&str], Shape); 47] = [
     ("STELE_REPAIR_RATE", &["repair", "rate"], Shape::Text),
     ("STELE_HEALING_REPLACE_AFTER", &["healing", "replace_after"], Shape::Text),
     ("STELE_HEALING_SETTLE", &["healing", "settle"], Shape::Text),
+    ("STELE_BACKUP_URL", &["backup", "url"], Shape::Text),
+    ("STELE_BACKUP_RECIPIENT", &["backup", "recipient"], Shape::Text),
+    ("STELE_BACKUP_INTERVAL", &["backup", "interval"], Shape::Text),
+    ("STELE_BACKUP_KEEP", &["backup", "keep"], Shape::Integer),
     ("STELE_LOG_LEVEL", &["log", "level"], Shape::Text),
     ("STELE_LOG_FORMAT", &["log", "format"], Shape::Text),
     ("STELE_AUDIT_LOG", &["audit", "log"], Shape::Text),

@@ -1,5 +1,6 @@
 //! Configuration: defaults < TOML file < STELE_* environment < flags. Unknown keys are errors.
 
+mod backup;
 mod chains;
 mod layers;
 mod unit;
@@ -15,6 +16,7 @@ use stele_s3_gateway::possession::Schedule;
 use stele_storage_node::repair::RepairConfig;
 use stele_storage_node::sweep::SweepConfig;
 
+pub(crate) use backup::Backup;
 pub(crate) use chains::{ChainSettings, Kind as ChainKind, TSA_PREFIX};
 pub(crate) use layers::{Flags, NodeFlags, PortFlags, load, load_node};
 pub(crate) use unit::{ByteSize, Span};
@@ -46,6 +48,7 @@ pub(crate) struct Config {
     pub(crate) gc: Gc,
     pub(crate) repair: Repair,
     pub(crate) healing: Healing,
+    pub(crate) backup: Backup,
     pub(crate) log: Log,
     pub(crate) audit: Audit,
     pub(crate) possession: Possession,
@@ -289,6 +292,7 @@ impl Default for Config {
             gc: Gc::default(),
             repair: Repair::default(),
             healing: Healing::default(),
+            backup: Backup::default(),
             log: Log::default(),
             audit: Audit::default(),
             possession: Possession::default(),
@@ -429,6 +433,7 @@ impl Config {
                 return Err(format!("healing.{name} = {value}: 1s to 366d are possible"));
             }
         }
+        self.backup.check()?;
         let Possession { interval, sample, bucket } = &self.possession;
         if interval.0 != 0 && !(1_000..=86_400_000 * 366).contains(&interval.0) {
             return Err(format!("possession.interval = {interval}: 1s to 366d are possible, or 0s for none"));

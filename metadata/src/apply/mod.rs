@@ -170,10 +170,12 @@ impl Batch<'_> {
             Command::Log(LogCommand::Archive(made)) => self.note_archive(made),
             Command::Log(LogCommand::MoveToArchive { number, section }) => self.move_to_archive(*number, *section),
             Command::Log(LogCommand::ArchiveAnchors(made)) => self.archive_anchors(made),
+            Command::Log(LogCommand::Close { origin, head, next }) => self.close_log(cx, *head, (origin, next)),
             Command::Log(LogCommand::WantTile { level, index }) => self.want_tile(*level, *index),
             Command::Log(LogCommand::RestoreTile { index, leaves, tiles }) => self.restore_tile(*index, leaves, tiles),
             Command::Gc(command) => self.gc(cx, command),
             Command::Trash(command) => self.trash(cx, command),
+            Command::Backup(command) => self.backup(cx, command),
             Command::SetAnswerKey { node, key } => self.set_answer_key(cx, *node, key),
         }
     }
@@ -204,6 +206,7 @@ fn needs_lease(command: &Command) -> bool {
         | Command::DeleteBucket { .. }
         | Command::Gc(_)
         | Command::Trash(_)
+        | Command::Backup(_)
         | Command::Log(_) => false,
         Command::StageReferences { .. }
         | Command::PutVersion(_)

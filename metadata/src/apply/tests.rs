@@ -14,6 +14,7 @@ use crate::testing::{LEASE_MS, Machine, create_upload, envelope, guard, range};
 
 mod acts;
 mod archives;
+mod backups;
 mod checkpoint;
 mod cluster_events;
 mod erasure;

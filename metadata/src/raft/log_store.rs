@@ -107,7 +107,7 @@ fn other<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> io::Error {
     move |error| io::Error::other(format!("raft log: {what}: {error}"))
 }
 
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     rmp_serde::to_vec(value).expect("log entries and pointers are plain data")
 }
 
@@ -290,7 +290,7 @@ impl Shared {
 }
 
 /// Creates the tables, and notes or checks whose log this is.
-fn identify(db: &Database, tuning: &LogTuning) -> Result<io::Result<u64>, redb::Error> {
+pub(super) fn identify(db: &Database, tuning: &LogTuning) -> Result<io::Result<u64>, redb::Error> {
     let node = tuning.node;
     let txn = db.begin_write()?;
     let result = {

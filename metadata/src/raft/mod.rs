@@ -1,6 +1,7 @@
 //! Everything that knows openraft: type configuration, log store, state machine adapter, network.
 //! The rest of the crate sees [`Group`] only, so that a change of openraft's interface ends here.
 
+mod anew;
 mod clocks;
 mod group;
 mod log_store;
@@ -13,6 +14,7 @@ mod snapshot_handle;
 mod state_machine;
 mod types;
 
+pub(crate) use anew::{applied_of, sole_member, write_log};
 pub(crate) use clocks::PeerClocks;
 pub(crate) use group::{Group, GroupParts};
 pub use log_store::fuzz_entry;
@@ -24,5 +26,7 @@ pub(crate) use state_machine::StateMachine;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use anew::stand_at;
 #[cfg(test)]
 pub(crate) use tests::{entry_seed, stored_entries};

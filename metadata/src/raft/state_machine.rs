@@ -28,9 +28,9 @@ const BATCH_MAX: usize = 1024;
 
 /// What the rows say about themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct AppliedRow {
-    last: Option<LogId>,
-    membership: StoredMembership,
+pub(super) struct AppliedRow {
+    pub(super) last: Option<LogId>,
+    pub(super) membership: StoredMembership,
 }
 
 /// The state machine of one group.

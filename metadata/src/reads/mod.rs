@@ -22,7 +22,7 @@ use crate::archives::Archives;
 use crate::keyspace::{self, MAP, Tag};
 use crate::kv::{KvError, KvRead};
 use crate::rows::{
-    AnswerKeyRow, AuditsRow, ChainStateRow, CheckpointRow, DataRow, RetentionRow, RootRow, decode, load,
+    AnswerKeyRow, AuditsRow, ChainStateRow, CheckpointRow, DataRow, RetentionRow, RootRow, backup_state, decode, load,
 };
 
 /// Rows one call visits at most before it returns a truncated page.
@@ -165,6 +165,7 @@ pub(crate) fn status(rows: &dyn KvRead) -> ReadResult<MetaStatus> {
         anchored: anchored(rows)?,
         last_audit: audits.map(|row| row.last_by_itself),
         archived: Archives::load(rows)?.end().0,
+        backups: backup_state(rows)?,
         evidence_kept_ms: load::<RetentionRow>(rows, &keyspace::RETENTION)?.and_then(|row| row.keep_ms),
         ..MetaStatus::default()
     })

@@ -29,7 +29,7 @@ pub const ERASED_ENTRIES_MAX: u32 = 1024;
 pub const KEY_EVENTS_MAX: u32 = 64;
 
 /// The tree of a log at one size.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct TreeHead {
     /// Entries.
     pub size: u64,
@@ -300,6 +300,16 @@ pub enum LogCommand {
         leaves: Bytes,
         /// Roots of the full tiles of its archive, 32 bytes each.
         tiles: Bytes,
+    },
+    /// The log was restored from before what was signed last: close it under its name, and go on under another. Refused
+    /// unless the cluster was restored, and the log lacks that checkpoint.
+    Close {
+        /// Its name so far.
+        origin: String,
+        /// The last checkpoint that was signed under it.
+        head: TreeHead,
+        /// Its name from now on.
+        next: String,
     },
 }
 

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use stele_types::ids::{Epoch, NodeId};
 use stele_types::seam::UnixMillis;
 
+use super::BackupState;
+
 /// What status shows of the metadata service.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct MetaStatus {
@@ -68,4 +70,7 @@ pub struct MetaStatus {
     /// Entries of the evidence log that stand in archives only.
     #[serde(default)]
     pub archived: u64,
+    /// Backups of the metadata.
+    #[serde(default)]
+    pub backups: BackupState,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stele_types::role::Role;
 
-use crate::meta::{Command, LogCommand, MetaRequest};
+use crate::meta::{BackupCommand, Command, LogCommand, MetaRequest};
 use crate::storage::StorageRequest;
 use crate::transport::Message;
 
@@ -81,6 +81,14 @@ fn commands(role: Role, command: &Command) -> bool {
     // What users removed comes back only by an operator's hand.
     if matches!(command, Command::Trash(_)) {
         return matches!(role, Role::Metadata | Role::Admin);
+    }
+    if let Command::Backup(backup) = command {
+        let asked = match backup {
+            BackupCommand::Want | BackupCommand::EndComparison(_) => true,
+            BackupCommand::Expect { interval_ms } => interval_ms.is_none(),
+            BackupCommand::Made(_) | BackupCommand::AdmitDeletion { .. } => false,
+        };
+        return role == Role::Metadata || (role == Role::Admin && asked);
     }
     let closes = matches!(command, Command::Log(_)) && !audits;
     match role {

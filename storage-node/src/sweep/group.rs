@@ -7,6 +7,7 @@ use stele_rpc::storage::{InventoryRow, StorageRequest};
 use stele_types::ids::{DriveId, PackId};
 use stele_types::map::PgRow;
 
+use super::backups::Doomed;
 use super::plan::{ByDrive, Held, Verdict, judge};
 use super::sources::{References, Shelf};
 use super::{Run, SweepWorker};
@@ -18,6 +19,8 @@ struct Orders {
     condemn: ByDrive<PackId>,
     pardon: ByDrive<PackId>,
     delete: ByDrive<PackId>,
+    /// What `delete` names.
+    doomed: Doomed,
     /// Bytes of the packs to be condemned or deleted.
     bytes: BTreeMap<PackId, u64>,
 }
@@ -32,6 +35,9 @@ impl Orders {
         };
         for held in holders.iter().filter(|held| verdict.concerns(held.condemned.is_some())) {
             list.entry(held.drive).or_default().push(pack);
+        }
+        if let (Verdict::Delete, Some(latest)) = (verdict, holders.iter().filter_map(|held| held.condemned).max()) {
+            self.doomed.insert(pack, latest);
         }
         self.packs += 1;
         self.bytes.insert(pack, holders.iter().map(|held| held.bytes).sum());
@@ -118,12 +124,21 @@ impl SweepWorker {
             return Ok(());
         }
         self.still(run, pg.id).await?;
-        let Orders { condemn, pardon, delete, bytes, .. } = orders;
+        let Orders { condemn, pardon, delete, mut doomed, bytes, .. } = orders;
         self.condemn(run, condemn, &bytes).await?;
         run.report.pardoned += distinct(&pardon).len() as u64;
         self.pardon(run, pardon).await?;
+        let all = distinct(&delete);
+        self.as_backups_admit(&mut doomed).await?;
+        for pack in all.iter().filter(|pack| !doomed.contains_key(pack)) {
+            run.report.waiting.add(bytes.get(pack).copied().unwrap_or_default());
+        }
         let mut deleted = BTreeSet::new();
-        for (drive, packs) in delete {
+        for (drive, mut packs) in delete {
+            packs.retain(|pack| doomed.contains_key(pack));
+            if packs.is_empty() {
+                continue;
+            }
             self.throttle(run, packs.len()).await;
             let request = |drive, packs| StorageRequest::Delete { drive, packs };
             deleted.extend(self.act(run, (drive, packs), request).await?);

@@ -21,6 +21,7 @@ use stele_types::ids::{DriveId, PackId, PgEpoch, PgId};
 use stele_types::map::PgRow;
 use stele_types::pack::PackRow;
 
+use super::backups::Doomed;
 use super::plan::{Held, Verdict, judge};
 use super::sources::{References, Shelf};
 use super::{Run, SweepWorker};
@@ -157,7 +158,7 @@ impl SweepWorker {
         (rows, kept): (Vec<InventoryRow>, BTreeSet<PackId>),
     ) -> Result<(), RpcError> {
         let (drive, ripe) = (place.drive, run.begun.ripe);
-        let (mut condemn, mut pardon, mut delete) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut condemn, mut pardon, mut delete) = (Vec::new(), Vec::new(), Doomed::new());
         let bytes: BTreeMap<PackId, u64> = rows.iter().map(|row| (row.pack, row.stored_bytes)).collect();
         for row in rows {
             let held = Held { drive, condemned: row.condemned, bytes: row.stored_bytes };
@@ -170,7 +171,7 @@ impl SweepWorker {
                 }
                 Verdict::Wait => strays.waiting += 1,
                 Verdict::Condemn => condemn.push(row.pack),
-                Verdict::Delete => delete.push(row.pack),
+                Verdict::Delete => drop(delete.insert(row.pack, row.condemned.unwrap_or(run.begun.fence))),
             }
         }
         if condemn.is_empty() && pardon.is_empty() && delete.is_empty() {
@@ -181,11 +182,14 @@ impl SweepWorker {
         let epoch = run.fence();
         let request = |drive, packs| StorageRequest::Condemn { drive, epoch, packs };
         run.report.strays.condemned += self.act(run, (drive, condemn), request).await?.len() as u64;
+        let ripe = delete.len();
+        self.as_backups_admit(&mut delete).await?;
+        run.report.strays.waiting += (ripe - delete.len()) as u64;
         self.throttle(run, delete.len()).await;
         let epoch = run.cluster.map.pg(place.pg).map_or(PgEpoch(0), |row| row.epoch);
         let pg = PgRef { pg: place.pg, epoch };
         let request = |drive, packs| StorageRequest::DeleteStrays { drive, pg, packs };
-        for pack in self.act(run, (drive, delete), request).await? {
+        for pack in self.act(run, (drive, delete.into_keys().collect()), request).await? {
             run.report.strays.deleted.add(bytes.get(&pack).copied().unwrap_or_default());
         }
         Ok(())

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use stele_rpc::client::{MetaClient, StorageClient};
 use stele_rpc::error::{Code, RpcError};
 use stele_rpc::memory::MemoryNetwork;
-use stele_rpc::meta::{Command, GcBegun, GcCommand, GcRun, GcStatus, MetaReply, MetaRequest, TrashCommand};
+use stele_rpc::meta::{
+    BackupCommand, Command, GcBegun, GcCommand, GcRun, GcStatus, MetaReply, MetaRequest, TrashCommand,
+};
 use stele_rpc::storage::{PgRef, StorageRequest};
 use stele_rpc::transport::{Message, Reply, Request, Response, Service};
 use stele_storage_node::exec::Executor;
@@ -42,6 +44,8 @@ pub(crate) struct State {
     pub(crate) next_map: Option<ClusterMap>,
     /// Largest answer to a question about references.
     pub(crate) largest_page: usize,
+    /// Condemnations above this epoch are in no backup.
+    pub(crate) backed_up: Option<Epoch>,
 }
 
 impl Metadata {
@@ -82,6 +86,11 @@ impl Service for Metadata {
             MetaRequest::Command(envelope) => match envelope.command {
                 Command::Gc(command) => self.gc(command),
                 Command::Trash(TrashCommand::Expire { .. }) => MetaReply::Purged(0),
+                Command::Backup(BackupCommand::AdmitDeletion { condemned }) => {
+                    let state = self.state();
+                    let admitted = state.backed_up.map_or(condemned, |newest| newest.min(condemned));
+                    MetaReply::Epochs { fence: admitted, epoch: Epoch(state.epoch) }
+                }
                 other => panic!("a sweep never sends {other:?}"),
             },
             MetaRequest::GcStatus => {

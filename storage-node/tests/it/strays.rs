@@ -100,3 +100,16 @@ fn a_node_that_knows_the_drive_has_the_slot_again_deletes_no_strays() {
         assert_eq!((run.pardoned, run.strays.found.packs), (1, 0), "it is the group's again, and referenced");
     });
 }
+
+#[test]
+fn a_stray_stays_until_a_backup_does_not_name_its_drive() {
+    virtual_time(async {
+        let (stage, _) = moved_stage(SweepConfig { grace: Duration::ZERO, ..day() }).await;
+        stage.metadata.state().backed_up = Some(Epoch(0));
+        assert_eq!(stage.run().await.strays.condemned, 2);
+        let run = stage.run().await;
+        assert_eq!((run.strays.waiting, run.strays.deleted.packs, stage.on(2).len()), (2, 0, 3), "{run:?}");
+        stage.metadata.state().backed_up = Some(Epoch(u64::MAX));
+        assert_eq!(stage.run().await.strays.deleted.packs, 2);
+    });
+}

@@ -48,6 +48,23 @@ fn a_reference_found_meanwhile_pardons() {
 }
 
 #[test]
+fn a_pack_stays_until_a_backup_does_not_need_it() {
+    virtual_time(async {
+        let stage = Stage::new(SweepConfig { grace: Duration::ZERO, ..day() }).await;
+        stage.metadata.state().backed_up = Some(Epoch(0));
+        assert_eq!(stage.run().await.condemned.packs, 10);
+        for _ in 0..3 {
+            let report = stage.run().await;
+            assert_eq!((report.condemned.packs, report.deleted.packs, report.waiting.packs), (0, 0, 10));
+            assert_eq!((report.pardoned, report.voided.len()), (0, 0));
+        }
+        assert_eq!(stage.held().await.len(), 20);
+        stage.metadata.state().backed_up = Some(Epoch(u64::MAX));
+        assert_eq!(stage.run().await.deleted.packs, 10);
+    });
+}
+
+#[test]
 fn doubt_voids_the_run() {
     virtual_time(async {
         let stage = Stage::new(SweepConfig { grace: Duration::ZERO, ..day() }).await;

@@ -11,6 +11,7 @@ mod delete;
 mod erasure;
 mod evidence_log;
 mod lock;
+mod origin;
 mod parts;
 mod references;
 mod rename;

@@ -23,6 +23,7 @@ pub(crate) const POLICY_SUBJECT: &str = "log/policy";
 /// Whether a command changes the cluster or a bucket, so that it is logged and needs a salt.
 pub(crate) fn is_act(command: &Command) -> bool {
     match command {
+        Command::Backup(backup) => super::backups::is_act(backup),
         Command::InitCluster { .. }
         | Command::SetDriveState { .. }
         | Command::CreateJoinToken { .. }
@@ -44,7 +45,8 @@ pub(crate) fn is_act(command: &Command) -> bool {
             LogCommand::PublishNote(_)
             | LogCommand::Audit(_)
             | LogCommand::SetEvidenceRetention { .. }
-            | LogCommand::Erase { .. },
+            | LogCommand::Erase { .. }
+            | LogCommand::Close { .. },
         ) => true,
         Command::GrantLease { .. }
         | Command::RenewLease { .. }

@@ -71,6 +71,7 @@ impl Batch<'_> {
     }
 
     pub(crate) fn fence(&mut self, cx: Context<'_>, limit: Epoch) -> Outcome<MetaReply> {
+        self.refuse_while_comparing()?;
         self.flush_leases()?;
         let mut lowest = self.root.epoch;
         for (id, row) in self.all_leases()? {

@@ -3,6 +3,7 @@
 //! function here touches rows of `data`, except that a bucket is deleted only if it is empty, and that acts are logged.
 
 pub(crate) mod acts;
+pub(crate) mod backups;
 mod buckets;
 mod cluster;
 mod gc;

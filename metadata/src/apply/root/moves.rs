@@ -87,6 +87,7 @@ fn begin(before: &ClusterMap, map: &mut ClusterMap, moved: SlotMove) -> Outcome<
 
 impl Batch<'_> {
     pub(crate) fn move_slots(&mut self, cx: Context<'_>, moves: &[SlotMove]) -> Outcome<MetaReply> {
+        self.refuse_while_comparing()?;
         if moves.len() > SLOT_MOVES_MAX {
             let text = format!("{} slots are too many for one command: {SLOT_MOVES_MAX} fit", moves.len());
             return refuse(Code::Malformed, text);
