@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::admin::status::Status;
+use crate::admin::status::{Node, Status};
 use crate::config::Span;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,6 +81,34 @@ pub(crate) fn kept_for(ms: Option<u64>) -> String {
     ms.map_or_else(|| "for ever".to_owned(), |ms| Span(ms).to_string())
 }
 
+/// Lines about placement groups.
+fn placement(status: &Status) -> Vec<String> {
+    let placement = &status.placement;
+    let mut lines = vec![format!(
+        "scheme    {}, {} placement groups, {} writable; {} of {} tolerable drive losses left",
+        status.scheme,
+        placement.groups,
+        placement.writable,
+        placement.lowest_tolerance.max(0),
+        placement.full_tolerance
+    )];
+    if placement.moving_slots > 0 {
+        lines.push(format!("          {} slots move to other drives", placement.moving_slots));
+    }
+    if placement.rebalancing_paused {
+        lines.push("          rebalancing is held back (stele cluster rebalance resume)".to_owned());
+    }
+    lines
+}
+
+/// A node under maintenance, for people.
+fn tended(node: &Node, now_ms: u64) -> String {
+    match node.maintenance_until.saturating_sub(now_ms) {
+        0 => String::new(),
+        left => format!("  maintenance for {} s", left / 1000),
+    }
+}
+
 /// For people.
 pub(crate) fn render(status: &Status) -> String {
     let mut out = String::new();
@@ -88,24 +116,9 @@ pub(crate) fn render(status: &Status) -> String {
         let written = writeln!(out, "{text}");
         debug_assert!(written.is_ok(), "writing to a String can't fail");
     };
-    let placement = &status.placement;
     line(format!("stele {}  cluster {}", status.version, status.cluster));
     line(format!("state     {}", if status.ready { "serving" } else { "NOT SERVING" }));
-    let worst = placement.lowest_tolerance;
-    line(format!(
-        "scheme    {}, {} placement groups, {} writable; {} of {} tolerable drive losses left",
-        status.scheme,
-        placement.groups,
-        placement.writable,
-        worst.max(0),
-        placement.full_tolerance
-    ));
-    if placement.moving_slots > 0 {
-        line(format!("          {} slots move to other drives", placement.moving_slots));
-    }
-    if placement.rebalancing_paused {
-        line("          rebalancing is held back (stele cluster rebalance resume)".to_owned());
-    }
+    placement(status).into_iter().for_each(&mut line);
     line(format!("log       {} entries, root {}", status.log.size, status.log.root));
     let anchored = status.log.anchored.iter().map(|(chain, size)| format!(", {size} on {chain}")).collect::<String>();
     line(format!("          {} in the checkpoint, {} signed{anchored}", status.log.checkpoint, status.log.signed));
@@ -137,7 +150,8 @@ pub(crate) fn render(status: &Status) -> String {
         let place = [&node.zone, &node.rack].map(String::as_str).join("/");
         let alive = if node.alive { "alive" } else { "SILENT" };
         let (id, role, name, at) = (node.id, &node.role, &node.name, node.addresses.join(", "));
-        line(format!("  {id:>4} {role:<12} {:<8} {alive:<6} {name}  {at}  {}", node.state, place.trim_matches('/')));
+        let (place, tended) = (place.trim_matches('/'), tended(node, status.now_ms));
+        line(format!("  {id:>4} {role:<12} {:<8} {alive:<6} {name}  {at}  {place}{tended}", node.state));
     }
     line("drives".to_owned());
     for drive in &status.drives {

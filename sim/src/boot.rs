@@ -67,6 +67,7 @@ impl World {
             return false;
         }
         self.start_sweeps();
+        self.start_mover(phase);
         self.start_anchors(phase);
         true
     }
@@ -139,6 +140,7 @@ impl World {
         self.net().bind(storage_node(node), Arc::clone(&service) as Arc<_>, &alive);
         let client = MetaClient::new(self.net().transport(storage_node(node), Arc::clone(&alive)), self.meta_nodes());
         tokio::spawn(keep_map(Arc::clone(&service), client.clone()));
+        self.start_repair(node, &alive);
         let rng = self.rng().stream(&format!("drives {node} {}", self.env().clock.micros()));
         tokio::spawn(report_drives(service.watch_drives(), client, rng));
         let mut processes = self.processes();

@@ -1,6 +1,6 @@
 //! What the clients of a run share, and the gateways they can reach.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stele_rpc::meta::TreeHead;
@@ -46,6 +46,8 @@ pub struct Env {
     pub(crate) kept: Mutex<Vec<Kept>>,
     /// What anchors signed.
     pub(crate) signed: Mutex<Vec<TreeHead>>,
+    /// Slots of placement groups that were handed over to another drive.
+    pub(crate) moved: AtomicU64,
 }
 
 /// A commit as its client was told of it.

@@ -31,6 +31,7 @@ pub mod findings;
 pub mod history;
 mod keeper;
 pub mod linear;
+mod movers;
 mod moves;
 mod names;
 pub mod net;

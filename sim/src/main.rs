@@ -25,6 +25,9 @@ struct Arguments {
     /// A cluster whose processes talk over QUIC and simulated packets.
     #[arg(long, conflicts_with = "cluster")]
     quic: bool,
+    /// A cluster whose slots move between drives all the time.
+    #[arg(long, conflicts_with_all = ["cluster", "quic"])]
+    moving: bool,
     /// Break one promise on purpose, with more of the faults that bring it to light.
     #[arg(long, value_enum)]
     sabotage: Option<Sabotage>,
@@ -56,10 +59,11 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(versions) = arguments.soak {
         return soaks(first..end, versions);
     }
-    let setting = match (arguments.cluster, arguments.quic) {
-        (_, true) => Setting::Quic,
-        (true, false) => Setting::Cluster,
-        (false, false) => Setting::Small,
+    let setting = match (arguments.cluster, arguments.quic, arguments.moving) {
+        (_, _, true) => Setting::Moving,
+        (_, true, _) => Setting::Quic,
+        (true, ..) => Setting::Cluster,
+        _ => Setting::Small,
     };
     let mut failed = 0u64;
     for seed in first..end {

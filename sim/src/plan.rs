@@ -131,6 +131,8 @@ pub struct Plan {
     pub anchors: bool,
     /// Longest pause of an anchor between two steps, milliseconds.
     pub anchor_pause: u64,
+    /// Slots of placement groups move all the time, and storage nodes repair.
+    pub moving: bool,
 }
 
 impl Plan {
@@ -167,6 +169,7 @@ impl Plan {
             keeper: false,
             anchors: false,
             anchor_pause: 700,
+            moving: false,
         }
     }
 
@@ -210,6 +213,11 @@ impl Plan {
         }
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
+    }
+
+    /// The same with slots that move all the time.
+    pub fn moving(self) -> Self {
+        Self { moving: true, ..self }
     }
 
     /// The same over QUIC, where no message is dropped midway or changes on its way.

@@ -4,7 +4,7 @@
 //! Then faults stop, everything late arrives, and all is read; then power is lost once more, drives
 //! are taken away up to what the scheme survives, and all is read again. At last the history is judged.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub enum Setting {
     Cluster,
     /// A cluster of the usual size, over QUIC and simulated packets.
     Quic,
+    /// A cluster with spare drives whose slots move all the time, in memory.
+    Moving,
 }
 
 /// What to run.
@@ -78,6 +80,8 @@ pub struct Report {
     pub micros: u64,
     /// Keys whose history was too large to judge.
     pub undecided: usize,
+    /// Slots that moved and were handed over.
+    pub moved: u64,
 }
 
 impl Report {
@@ -111,6 +115,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         Setting::Small => Plan::focused(&draw, Topology::SMALL, options.focus),
         Setting::Cluster => Plan::of_cluster(&draw, Topology::draw(&draw.stream("topology")), options.focus),
         Setting::Quic => Plan::of_cluster(&draw, Topology::USUAL, options.focus).over_quic(),
+        Setting::Moving => Plan::of_cluster(&draw, Topology::ROOMY, options.focus).moving(),
     };
     trace.line(format_args!("seed {} {plan:?}", options.seed));
     let env = Arc::new(Env {
@@ -126,6 +131,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         committed: Mutex::default(),
         kept: Mutex::default(),
         signed: Mutex::default(),
+        moved: AtomicU64::new(0),
     });
     let world = World::new(&rng, plan, Arc::clone(&env), options.sabotage);
     Run { rng, clock: Arc::clone(&clock), env: Arc::clone(&env), world }.all_phases()?;
@@ -143,6 +149,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         operations: env.history.by_key().values().flatten().filter(|op| op.certain).count(),
         micros: clock.micros(),
         undecided,
+        moved: env.moved.load(Ordering::Relaxed),
     })
 }
 

@@ -35,6 +35,10 @@ impl Topology {
     pub const USUAL: Self =
         Self { voters: 3, storage_nodes: 6, drives: 6, gateways: 2, scheme: Scheme::for_domains(6) };
 
+    /// With drives that a group does not use, so that its slots have somewhere to go.
+    pub const ROOMY: Self =
+        Self { voters: 3, storage_nodes: 9, drives: 9, gateways: 2, scheme: Scheme::for_domains(9) };
+
     /// A cluster: 3 to 5 voters, 6 to 12 storage nodes, 2 or 3 gateways; now and then a smaller one.
     pub fn draw(rng: &SimRng) -> Self {
         let voters = *rng.pick(&[1, 3, 3, 3, 3, 5, 5]);

@@ -11,6 +11,9 @@ const CLUSTER_SEEDS: std::ops::Range<u64> = 0..50;
 /// The same over QUIC and simulated packets: fewer, for every packet is encrypted.
 const QUIC_SEEDS: std::ops::Range<u64> = 0..10;
 
+/// The same while slots move, with repair on every node.
+const MOVING_SEEDS: std::ops::Range<u64> = 0..25;
+
 #[test]
 fn promises_hold() {
     hold(Setting::Small, SEEDS, 5_000);
@@ -26,8 +29,15 @@ fn promises_hold_over_quic() {
     hold(Setting::Quic, QUIC_SEEDS, 500);
 }
 
-fn hold(setting: Setting, seeds: std::ops::Range<u64>, least: usize) {
-    let mut operations = 0;
+#[test]
+fn promises_hold_while_slots_move() {
+    let moved = hold(Setting::Moving, MOVING_SEEDS, 1_000);
+    assert!(moved > 100, "only {moved} slots were handed over in all runs");
+}
+
+/// Returns how many slots were handed over.
+fn hold(setting: Setting, seeds: std::ops::Range<u64>, least: usize) -> u64 {
+    let (mut operations, mut moved) = (0, 0);
     for seed in seeds {
         let report = run(&Options { setting, seed, sabotage: None, focus: None, keep_trace: false })
             .expect("a run ends with a report");
@@ -35,7 +45,9 @@ fn hold(setting: Setting, seeds: std::ops::Range<u64>, least: usize) {
         assert!(report.findings.is_empty(), "seed {seed}: {:#?}\n{tail}", report.findings);
         assert_eq!(report.undecided, 0, "seed {seed}: a history is too large to judge");
         operations += report.operations;
+        moved += report.moved;
     }
     // A workload that never gets through would pass everything.
     assert!(operations > least, "only {operations} operations in all runs");
+    moved
 }
