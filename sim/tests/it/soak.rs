@@ -24,7 +24,8 @@ fn the_same_seed_gives_the_same_soak() {
 #[test]
 fn a_soak_in_which_commits_are_never_fenced_is_found() {
     let report = soak(SoakOptions { commit_when_fenced: true, ..SoakOptions::new(1, VERSIONS) }).unwrap();
-    assert!(report.violations > 0, "{report:?}");
+    // A pack that was condemned and is committed late is pardoned if a sweep comes in time, and missing if not.
+    assert!(report.violations + report.pardoned > 0, "{report:?}");
 }
 
 #[cfg(feature = "sabotage")]
