@@ -27,6 +27,8 @@ from store import ACCESS, BUCKET, SECRET, arguments, require, say, wait_until
 # Moved bytes, of the least that must move.
 MOVED_MAX = 1.2
 SETTLE = "3s"
+# The leader looks every second, and rebalances once things have settled.
+QUIET_SECONDS = 8
 # Of a group of rs-4-2; and of an object of the load, which is rs-1-2.
 SLOTS, COPIES = 6, 3
 
@@ -75,8 +77,14 @@ class Site(cluster.Cluster):
         return sum(drive["live_bytes"] for drive in self.status()["drives"] if drive["name"].startswith(prefixes))
 
     def settled(self):
-        placement = (self.status() or {"placement": {}})["placement"]
-        return placement.get("moving_slots") == 0 and placement.get("lowest_tolerance") == 2
+        """Nothing moves, and nothing begins to for a while: between two rounds of moves there may be none."""
+        end = time.monotonic() + QUIET_SECONDS
+        while time.monotonic() < end:
+            placement = (self.status() or {"placement": {}})["placement"]
+            if placement.get("moving_slots") != 0 or placement.get("lowest_tolerance") != 2:
+                return False
+            time.sleep(0.5)
+        return True
 
 
 class Load(threading.Thread):
